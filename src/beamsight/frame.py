@@ -1,0 +1,128 @@
+"""One detector image and what is known of it.
+
+Everything to the right of `Frame` treats simulated, stored and live images alike.
+"""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beamsight.errors import BadFrame, NoGeometry
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Where the detector stood.
+
+    `shape` (H, W) pixels; `pixel_m` side of a square pixel; `wavelength_m`; `distance_m` sample to
+    detector, None meaning a real-space image; `centre_px` (y, x) of the direct beam, pixel centres
+    at integers, None meaning unknown. `pixel_m` and `wavelength_m` are None where a file gives none.
+    """
+
+    shape: tuple[int, int]
+    pixel_m: float | None = None
+    wavelength_m: float | None = None
+    distance_m: float | None = None
+    centre_px: tuple[float, float] | None = None
+
+    def q(self) -> NDArray[np.float64]:
+        """Length of the scattering vector [H W] in 1/m: q = 4 pi / lambda sin(theta), tan(2 theta) = r / distance.
+
+        Raises NoGeometry where wavelength, distance, pixel or centre is unknown.
+        """
+        if self.wavelength_m is None or self.distance_m is None or self.pixel_m is None:
+            raise NoGeometry(
+                f"q was asked of a geometry without wavelength, distance or pixel size ({self}); "
+                "give them with a .poni file or use a file that holds them"
+            )
+        two_theta = np.arctan(self._radius_px() * self.pixel_m / self.distance_m)
+        return np.asarray(4 * np.pi / self.wavelength_m * np.sin(two_theta / 2))
+
+    def chi(self) -> NDArray[np.float64]:
+        """Azimuth about the beam [H W] in rad, 0 along +x, growing towards +y. Raises NoGeometry without a centre."""
+        y, x = self._offsets_px()
+        return np.arctan2(y, x)
+
+    def _radius_px(self) -> NDArray[np.float64]:
+        return np.asarray(np.hypot(*self._offsets_px()))
+
+    def _offsets_px(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if self.centre_px is None:
+            raise NoGeometry(f"the beam centre was asked of a geometry without one ({self}); give it with a .poni file")
+        y, x = np.indices(self.shape, dtype=np.float64)
+        return y - self.centre_px[0], x - self.centre_px[1]
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One image [H W] float32 in counts per pixel, its mask [H W] bool (True = trust), geometry and a unique, stable key.
+
+    Frames are compared by key. `truth` is in the task's own terms; `scene` holds the drawn numbers of a simulated frame.
+    Raises BadFrame where image, mask and geometry do not fit together.
+    """
+
+    image: NDArray[np.float32] = field(compare=False, repr=False)
+    mask: NDArray[np.bool_] = field(compare=False, repr=False)
+    geometry: Geometry = field(compare=False)
+    key: str
+    truth: Any = field(default=None, compare=False, repr=False)
+    scene: Any = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.image.ndim != 2 or 0 in self.image.shape:
+            raise BadFrame(f"{self.key}: a frame is one 2-D image; this has shape {self.image.shape}")
+        if self.mask.shape != self.image.shape or tuple(self.geometry.shape) != self.image.shape:
+            raise BadFrame(
+                f"{self.key}: image {self.image.shape}, mask {self.mask.shape} and geometry "
+                f"{tuple(self.geometry.shape)} must have one shape; give a mask made for this detector"
+            )
+
+
+def fit(frame: Frame, size: int) -> Frame:
+    """The frame on a square of `size` pixels: what a network sees. Counts stay counts per original pixel.
+
+    The longer side becomes `size`; the shorter keeps the proportion and is padded at its end with untrusted pixels.
+    A pixel of the result is the mean of the trusted originals in it, and is trusted where half of them are; bins hold
+    whole pixels, so that photon noise stays independent. Smaller images are enlarged by repetition.
+    """
+    long_side = max(frame.image.shape)
+    shape = tuple(max(1, round(n * size / long_side)) for n in frame.image.shape)
+    trusted = frame.mask & np.isfinite(frame.image)
+    image = np.where(trusted, frame.image, 0).astype(np.float32, copy=False)
+    total = _resample(_resample(image, shape[0], 0), shape[1], 1)
+    share = _resample(_resample(trusted.astype(np.float32), shape[0], 0), shape[1], 1)
+    area = _resample(np.ones((frame.image.shape[0], 1), np.float32), shape[0], 0) * _resample(
+        np.ones((1, frame.image.shape[1]), np.float32), shape[1], 1
+    )
+    pad = ((0, size - shape[0]), (0, size - shape[1]))
+    mean = np.pad(total / np.maximum(share, 1), pad)
+    mask = np.pad(share >= area / 2, pad)
+    return replace(frame, image=np.where(mask, mean, 0).astype(np.float32), mask=mask, geometry=_fitted(frame.geometry, size))
+
+
+def _resample(values: NDArray[np.float32], n: int, axis: int) -> NDArray[np.float32]:
+    """Sums over n runs of whole rows or columns, or repeated rows or columns where there are fewer than n."""
+    old = values.shape[axis]
+    if old == n:
+        return values
+    edges = np.arange(n) * old // n
+    if old < n:
+        return np.take(values, edges, axis=axis)
+    return np.asarray(np.add.reduceat(values, edges, axis=axis))
+
+
+def _fitted(geometry: Geometry, size: int) -> Geometry:
+    scale = size / max(geometry.shape)
+    centre, pixel_m = geometry.centre_px, geometry.pixel_m
+    return replace(
+        geometry,
+        shape=(size, size),
+        pixel_m=None if pixel_m is None else pixel_m / scale,
+        centre_px=None if centre is None else ((centre[0] + 0.5) * scale - 0.5, (centre[1] + 0.5) * scale - 0.5),
+    )

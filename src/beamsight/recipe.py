@@ -1,0 +1,33 @@
+"""How to train, as numbers."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. Command-line options come from these fields.
+
+    `view` and `network` by name; `size` side of the square that the network sees, in pixels; `steps` of `batch` frames;
+    `learning_rate` at its peak, after `warmup` steps, then a cosine to zero; `precision` "bf16" or "fp32";
+    `mirror` and `rotate` (quarter turns) only where the physics has the symmetry; `validate_every` steps;
+    `patience` validations without a better score before training stops (0 = never).
+    """
+
+    view: str = "image"
+    network: str = "compact"
+    size: int = 256
+    steps: int = 5000
+    batch: int = 64
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.02
+    warmup: int = 300
+    seed: int = 0
+    precision: str = "bf16"
+    mirror: bool = False
+    rotate: bool = False
+    validate_every: int = 500
+    patience: int = 6

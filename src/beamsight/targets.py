@@ -1,0 +1,79 @@
+"""What can be asked of a frame: a closed family. NumPy only; the loss of each lives with training."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beamsight.errors import BeamsightError
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Any subset of `names` holds. Truth: {name: True | False | None}, None meaning doubtful: neither trained on nor scored."""
+
+    names: tuple[str, ...]
+
+    @property
+    def width(self) -> int:
+        """Numbers a network must give: one logit a name."""
+        return len(self.names)
+
+    def encode(self, truth: Mapping[str, bool | None]) -> NDArray[np.float32]:
+        """[T] float32: 1 present, 0 absent, NaN doubtful. Raises BeamsightError for a name that is not asked for."""
+        unknown = sorted(set(truth) - set(self.names))
+        if unknown:
+            raise BeamsightError(f"the truth names {unknown}, which is none of {list(self.names)}")
+        values = [truth.get(name, False) for name in self.names]
+        return np.array([np.nan if v is None else float(v) for v in values], np.float32)
+
+    def truth(self, encoded: NDArray[np.float32]) -> dict[str, bool | None]:
+        """The inverse of `encode`."""
+        return {name: None if np.isnan(v) else bool(v) for name, v in zip(self.names, encoded, strict=True)}
+
+    def decode(self, probability: Sequence[float], threshold: Sequence[float]) -> list[str]:
+        """The names whose probability [T] reaches its threshold [T]."""
+        return [n for n, p, t in zip(self.names, probability, threshold, strict=True) if p >= t]
+
+    def probability(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[... T] logits to [... T] probabilities, each name by itself."""
+        return np.asarray(1 / (1 + np.exp(-np.clip(logits, -60, 60))), np.float32)
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """Exactly one of `names` holds. Truth: the name, or None where it is doubtful."""
+
+    names: tuple[str, ...]
+
+    @property
+    def width(self) -> int:
+        """Numbers a network must give: one logit a name."""
+        return len(self.names)
+
+    def encode(self, truth: str | None) -> NDArray[np.float32]:
+        """[T] float32, 1 at the name; all NaN where doubtful. Raises BeamsightError for an unknown name."""
+        if truth is not None and truth not in self.names:
+            raise BeamsightError(f"the truth is {truth!r}, which is none of {list(self.names)}")
+        return np.array([np.nan if truth is None else float(n == truth) for n in self.names], np.float32)
+
+    def truth(self, encoded: NDArray[np.float32]) -> str | None:
+        """The inverse of `encode`."""
+        return None if np.isnan(encoded).any() else self.names[int(np.argmax(encoded))]
+
+    def decode(self, probability: Sequence[float], threshold: Sequence[float]) -> str:
+        """The most probable name; thresholds do not enter."""
+        return self.names[int(np.argmax(probability))]
+
+    def probability(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[... T] logits to [... T] probabilities that sum to one."""
+        e = np.exp(logits - logits.max(axis=-1, keepdims=True))
+        return np.asarray(e / e.sum(axis=-1, keepdims=True), np.float32)
+
+
+Target = Tags | OneOf
