@@ -1,0 +1,142 @@
+"""A task: one question about one kind of image, and the physics that makes labelled examples of it."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from difflib import get_close_matches
+from importlib.metadata import entry_points
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.random import Generator, default_rng
+
+from beamsight.detector import Detector, Exposed, expose
+from beamsight.errors import UnknownTask
+from beamsight.frame import Frame, Geometry
+from beamsight.recipe import Recipe
+from beamsight.targets import Target
+
+# The streams of one example: its scene, its detector, its noise.
+SCENE, DETECTOR, NOISE = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Task:
+    """One question about one kind of image.
+
+    `name` and `question` (one line); `target` what is asked; `shape` (H, W) px of the frames made by default.
+    `draw(rng)` gives a scene, a frozen dataclass of numbers and fixed-size arrays; `place(scene, shape)` its Geometry;
+    `render(scenes, shape)` the mean photons a pixel [B H W] of `columns(scenes)`; `detector(rng)` the Detector of one frame;
+    `label(scenes, exposed)` the truth [B T]: 1 present, 0 absent, NaN doubtful.
+    `views` the views by name that suit the task; `sweeps` {detector field: values} for robustness; `references` its sources.
+    """
+
+    name: str
+    question: str
+    target: Target
+    shape: tuple[int, int]
+    draw: Callable[[Generator], Any]
+    place: Callable[[Any, tuple[int, int]], Geometry]
+    render: Callable[[Any, tuple[int, int]], torch.Tensor]
+    detector: Callable[[Generator], Detector]
+    label: Callable[[Any, Exposed], torch.Tensor]
+    views: tuple[str, ...] = ("image",)
+    recipe: Recipe = field(default_factory=Recipe)
+    sweeps: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    references: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Examples made together: `counts` [B H W] float32, `mask` [B H W] bool (True = trust), `truth` [B T], and their numbers."""
+
+    counts: torch.Tensor
+    mask: torch.Tensor
+    truth: torch.Tensor
+    scenes: tuple[Any, ...]
+    indices: tuple[int, ...]
+
+
+def columns(scenes: Sequence[Any]) -> Any:
+    """The same dataclass with every number as a tensor [B 1 1] and every array as a tensor [B ...], on torch's default device."""
+    values = {f.name: _column([getattr(s, f.name) for s in scenes]) for f in fields(scenes[0])}
+    return replace(scenes[0], **values)
+
+
+def _column(values: list[Any]) -> torch.Tensor:
+    stacked = torch.tensor(np.asarray(values))
+    if stacked.is_floating_point():
+        stacked = stacked.float()
+    return stacked[:, None, None] if stacked.ndim == 1 else stacked
+
+
+def example(task: Task, seed: int, index: int) -> tuple[Any, Detector]:
+    """Scene and detector of example number `index`: a pure function of (task, seed, index)."""
+    return task.draw(default_rng([seed, index, SCENE])), task.detector(default_rng([seed, index, DETECTOR]))
+
+
+def make_batch(
+    task: Task,
+    seed: int,
+    indices: Sequence[int],
+    shape: tuple[int, int] | None = None,
+    change: Callable[[Detector], Detector] | None = None,
+) -> Batch:
+    """The examples `indices`, made on torch's default device; each is the same whatever stands beside it.
+
+    `shape` (H, W) px, by default the task's; `change` alters each drawn detector, as robustness studies do.
+    """
+    shape = shape or task.shape
+    drawn = [example(task, seed, i) for i in indices]
+    scenes = columns([scene for scene, _ in drawn])
+    detectors = columns([change(d) if change else d for _, d in drawn])
+    centres = torch.tensor([task.place(scene, shape).centre_px or (0.0, 0.0) for scene, _ in drawn])
+    noise = torch.tensor([int(default_rng([seed, i, NOISE]).integers(2**31)) for i in indices])
+    exposed = expose(task.render(scenes, shape), detectors, centres, noise)
+    truth = task.label(scenes, exposed)
+    return Batch(exposed.counts, exposed.mask, truth, tuple(scene for scene, _ in drawn), tuple(indices))
+
+
+def make_frame(task: Task, seed: int, index: int, shape: tuple[int, int] | None = None) -> Frame:
+    """Example number `index` as a Frame; its key quotes it: task/seed/index."""
+    batch = make_batch(task, seed, [index], shape)
+    return frames_of(task, seed, batch)[0]
+
+
+def frames_of(task: Task, seed: int, batch: Batch) -> list[Frame]:
+    """The examples of a batch as Frames."""
+    counts, mask, truth = batch.counts.cpu().numpy(), batch.mask.cpu().numpy(), batch.truth.cpu().numpy()
+    return [
+        Frame(
+            image=counts[n],
+            mask=mask[n],
+            geometry=task.place(scene, (counts.shape[1], counts.shape[2])),
+            key=f"{task.name}/{seed}/{index:08d}",
+            truth=task.target.truth(truth[n]),
+            scene=scene,
+        )
+        for n, (scene, index) in enumerate(zip(batch.scenes, batch.indices, strict=True))
+    ]
+
+
+def find_tasks() -> dict[str, Task]:
+    """Every task by name: the modules of `beamsight.tasks` and what other packages announce at the entry point `beamsight.tasks`."""
+    package = importlib.import_module("beamsight.tasks")
+    modules = [importlib.import_module(f"beamsight.tasks.{m.name}") for m in pkgutil.iter_modules(package.__path__)]
+    found = [m.TASK for m in modules] + [e.load() for e in entry_points(group="beamsight.tasks")]
+    return {task.name: task for task in sorted(found, key=lambda t: t.name)}
+
+
+def find_task(name: str) -> Task:
+    """The task of that name. Raises UnknownTask, which lists the close names."""
+    tasks = find_tasks()
+    if name in tasks:
+        return tasks[name]
+    close = get_close_matches(name, tasks, n=3, cutoff=0.4) or list(tasks)
+    raise UnknownTask(f"no task is called {name!r}; did you mean {' or '.join(close)}?")
