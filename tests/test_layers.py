@@ -1,0 +1,110 @@
+"""Who may import whom, what answering must not need, and what the source must not contain."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[1] / "src" / "beamsight"
+
+# The layer of every module. A module imports from lower layers; the exceptions are named below.
+LAYERS = {
+    "errors": 0, "frame": 0, "targets": 0, "noise": 0, "physics": 0,
+    "detector": 1, "views": 1, "recipe": 1, "sources": 1, "readers": 1, "archive": 1,
+    "task": 2, "modelfiles": 2, "bundle": 2, "answer": 2, "answers": 2, "display": 2, "report": 2,
+    "tasks": 3,
+    "networks": 4, "train": 4, "evaluate": 4, "export": 4,
+    "__init__": 5, "cli": 5,
+}  # fmt: skip
+# Readers know of files and frames, of nothing else; they may be several modules that help one another.
+READING = {"sources", "readers", "archive"}
+# Layers whose modules may use one another.
+MIXED = {0, 2, 4, 5}
+# Simulating and training need torch. Everything else answers without; the command line imports these inside the verb that needs them.
+NEEDS_TORCH = {"noise", "physics", "detector", "views", "archive", "task", "tasks", "networks", "train", "evaluate", "export"}
+
+FILES = sorted(p for p in SOURCE.rglob("*.py"))
+NAMES = [".".join(p.relative_to(SOURCE).with_suffix("").parts) for p in FILES]
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The modules of this package that a syntax tree imports anywhere, as dotted names without `beamsight.`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (a.name.removeprefix("beamsight.") for a in node.names if a.name.startswith("beamsight."))
+        elif isinstance(node, ast.ImportFrom) and node.module == "beamsight":
+            yield from (a.name for a in node.names)
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("beamsight."):
+            yield str(node.module).removeprefix("beamsight.")
+
+
+def allowed(importer: str, target: str) -> bool:
+    """True where the module `importer` may import the module `target`, both as top-level names."""
+    if importer in READING:
+        return target in READING | {"errors", "frame"}
+    mine, other = LAYERS[importer], LAYERS[target]
+    if target == "tasks":
+        return False  # tasks are found, never named
+    return other < mine or (mine == other and mine in MIXED)
+
+
+@pytest.mark.parametrize(("path", "name"), list(zip(FILES, NAMES, strict=True)), ids=NAMES)
+def test_imports_point_one_way(path: Path, name: str) -> None:
+    top = name.split(".")[0]
+    assert top in LAYERS, f"{name} has no layer; give it one in LAYERS"
+    tree = ast.parse(path.read_text())
+    wrong = [t for t in imported(tree) if t.split(".")[0] in LAYERS and not allowed(top, t.split(".")[0])]
+    assert not wrong, f"{name} imports {wrong}"
+
+
+@pytest.mark.parametrize("path", sorted((SOURCE / "tasks").glob("*.py")), ids=lambda p: p.stem)
+def test_tasks_do_not_know_one_another(path: Path) -> None:
+    assert not [t for t in imported(ast.parse(path.read_text())) if t.startswith("tasks")]
+
+
+def without_docstrings(tree: ast.Module) -> Iterator[str]:
+    """Every string of the code itself; examples in docstrings may name what they like."""
+    told = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            told.add(id(node.body[0].value))  # type: ignore[attr-defined]
+    yield from (n.value for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str) and id(n) not in told)
+
+
+def test_generic_code_never_names_a_task() -> None:
+    tasks = [p.stem for p in (SOURCE / "tasks").glob("*.py") if p.stem != "__init__"]
+    names = {form for stem in tasks for form in (stem, stem.replace("_", "-"))}
+    for path in FILES:
+        if path.parent.name != "tasks":
+            named = [s for s in without_docstrings(ast.parse(path.read_text())) if any(n in s for n in names)]
+            assert not named, f"{path.name} names a task: {named}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=NAMES)
+def test_no_code_runs_from_a_data_file(path: Path) -> None:
+    found = re.findall(r"torch\.load\b|\bimport pickle|\bimport dill|allow_pickle=True|yaml\.load", path.read_text())
+    assert not found
+
+
+def run(code: str) -> str:
+    """What a fresh interpreter prints."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_answering_imports_without_torch() -> None:
+    modules = ["beamsight", *(f"beamsight.{m}" for m in LAYERS if m not in NEEDS_TORCH | {"__init__"})]
+    run(f"import sys, importlib; sys.modules['torch'] = None; [importlib.import_module(m) for m in {modules}]")
+
+
+def test_import_is_quick() -> None:
+    # The best of three: a busy machine slows an import, nothing makes it faster than it is.
+    timed = "import time; t = time.perf_counter(); import beamsight; print(time.perf_counter() - t)"
+    assert min(float(run(timed)) for _ in range(3)) < 0.3
