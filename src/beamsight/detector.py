@@ -1,0 +1,241 @@
+"""What a detector does to a mean image, as numbers: `expose` applies the effects in the order nature does."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import conv2d, max_pool2d
+
+from beamsight.noise import normal_of, poisson_of, uniform
+
+STOPS = ("none", "circular", "linear", "wedge")
+
+
+@dataclass(frozen=True)
+class Detector:
+    """What a detector does to a mean image; the default is perfect. Lengths are shares of the frame's side, angles rad.
+
+    `binning` detector pixels per side of a pixel of the frame, below 1 where the frame enlarges a smaller detector: counts are
+    per detector pixel and carry the noise of binning^2 of them. `aspect` (y, x) share of the frame that the detector covers.
+    `saturation_counts` clips; `saturation_masked`, `gap_masked`, `defects_masked`, `stop_masked` = 1 where the file's mask knows.
+    `unit` multiplies the counts and `offset_counts` shifts them, as normalised or background-subtracted files do.
+    """
+
+    exposure: float = 1.0
+    background_ph: float = 0.0
+    spread_px: float = 0.0
+    binning: float = 1.0
+    aspect_y: float = 1.0
+    aspect_x: float = 1.0
+    flat_error: float = 0.0
+    grid_depth: float = 0.0
+    grid_pitch: float = 0.05
+    window_radius: float = 0.0
+    window_soft: float = 0.01
+    shadow_angle: float = 0.0
+    shadow_half_angle: float = 0.0
+    shadow_transmission: float = 1.0
+    stop_kind: int = 0
+    stop_size: float = 0.02
+    stop_arm: float = 0.0
+    stop_angle: float = 0.0
+    stop_soft: float = 0.002
+    stop_transmission: float = 0.0
+    stop_shift_y: float = 0.0
+    stop_shift_x: float = 0.0
+    stop_masked: int = 0
+    gain: float = 1.0
+    dark_counts: float = 0.0
+    read_noise_counts: float = 0.0
+    saturation_counts: float = 1e30
+    saturation_masked: int = 0
+    bleed_px: int = 0
+    dead: float = 0.0
+    hot: float = 0.0
+    zingers: float = 0.0
+    salt_pepper: float = 0.0
+    defects_masked: int = 1
+    module_y: float = 0.0
+    module_x: float = 0.0
+    gap: float = 0.0
+    gap_shift_y: float = 0.0
+    gap_shift_x: float = 0.0
+    gap_masked: int = 1
+    unit: float = 1.0
+    offset_counts: float = 0.0
+
+
+@dataclass(frozen=True)
+class Exposed:
+    """An exposure and what a label may know of it: all [B H W], numbers [B 1 1].
+
+    `counts` and `mask` (True = trust) are what a file would hold. `photons` mean per detector pixel behind the stop, `unstopped`
+    before it, `transmission` of the stop; `usable` True where light of the sample arrives and is read without clipping;
+    `variance` of all but photon noise in photons^2 per detector pixel; `area` detector pixels in a pixel; `clipped` pixels [B];
+    `background` flat photons a pixel; `centres` [B 2] (y, x) px.
+    """
+
+    counts: torch.Tensor
+    mask: torch.Tensor
+    photons: torch.Tensor
+    unstopped: torch.Tensor
+    transmission: torch.Tensor
+    usable: torch.Tensor
+    variance: torch.Tensor
+    area: torch.Tensor
+    clipped: torch.Tensor
+    background: torch.Tensor
+    centres: torch.Tensor
+
+
+def offsets(shape: tuple[int, int], centres: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """y [B H 1] and x [B 1 W] in px from `centres` [B 2]."""
+    y = torch.arange(shape[0], dtype=torch.float32)[None, :, None] - centres[:, :1, None]
+    x = torch.arange(shape[1], dtype=torch.float32)[None, None, :] - centres[:, 1:, None]
+    return y, x
+
+
+def expose(photons: torch.Tensor, detector: Detector, centres: torch.Tensor, seeds: torch.Tensor) -> Exposed:
+    """Expose mean `photons` [B H W] per detector pixel with a `columns(...)` of detectors; noise is a function of `seeds` [B].
+
+    Mean and variance of a trusted pixel: gain * mean + dark + offset, and gain^2 * mean / area + read_noise^2 / area (times unit^2).
+    """
+    d, shape = detector, (photons.shape[1], photons.shape[2])
+    unstopped = (photons * d.exposure + d.background_ph) * _shading(d, shape, centres, seeds)
+    transmission = stop_transmission(d, shape, centres)
+    mean = _spread(unstopped * transmission, d.spread_px)
+    area = (d.binning * d.binning).clamp(min=1.0)
+    counts = poisson_of(mean * area, uniform(seeds, shape, 1)) / area * d.gain + d.dark_counts
+    if bool((d.read_noise_counts > 0).any()):
+        counts = counts + normal_of(uniform(seeds, shape, 2)) * d.read_noise_counts / area.sqrt()
+    counts, clipped = _saturate(counts, d)
+    counts, defect = _defects(counts, d, seeds)
+    gap, outside = _gaps(d, shape), _outside(d, shape)
+    mask = ~(outside | (gap & (d.gap_masked > 0)) | (clipped & (d.saturation_masked > 0)) | (defect & (d.defects_masked > 0)))
+    mask &= ~((transmission < 0.5) & (d.stop_masked > 0))
+    counts = torch.where(gap | ~mask, 0.0, (counts + d.offset_counts) * d.unit)
+    return Exposed(
+        counts=_enlarged(counts, d.binning),
+        mask=_enlarged(mask, d.binning),
+        photons=mean,
+        unstopped=unstopped,
+        transmission=transmission,
+        usable=~(outside | gap | clipped | defect) & (transmission >= 0.5),
+        variance=(d.read_noise_counts / d.gain) ** 2,
+        area=torch.where(d.binning < 1, d.binning * d.binning, area),
+        clipped=(clipped & ~gap & ~outside).sum((1, 2)),
+        background=d.background_ph,
+        centres=centres,
+    )
+
+
+def stop_transmission(detector: Detector, shape: tuple[int, int], centres: torch.Tensor) -> torch.Tensor:
+    """Transmission [B H W] of the beamstop: a disc with an arm, a rod that ends at the beam, or a wedge with its tip there."""
+    d, side = detector, max(shape)
+    if not bool((d.stop_kind > 0).any()):
+        return torch.ones(())
+    y, x = offsets(shape, centres)
+    y, x = y / side - d.stop_shift_y, x / side - d.stop_shift_x
+    along = x * torch.cos(d.stop_angle) + y * torch.sin(d.stop_angle)
+    across = (y * torch.cos(d.stop_angle) - x * torch.sin(d.stop_angle)).abs_()
+    disc = torch.sqrt(along * along + across * across)
+    arm = torch.maximum(across - d.stop_arm, -along)
+    circular = torch.minimum(disc - d.stop_size, torch.where(d.stop_arm > 0, arm, 1.0))
+    linear = torch.minimum(torch.maximum(across - d.stop_size, -along), disc - d.stop_size)
+    wedge = (across * torch.cos(d.stop_size) - (along + d.stop_arm) * torch.sin(d.stop_size)).maximum(-along - d.stop_arm)
+    inside = torch.where(d.stop_kind == 1, circular, torch.where(d.stop_kind == 2, linear, wedge))
+    shade = torch.sigmoid(inside / d.stop_soft)
+    return torch.where(d.stop_kind > 0, d.stop_transmission + (1 - d.stop_transmission) * shade, 1.0)
+
+
+def _shading(d: Detector, shape: tuple[int, int], centres: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
+    """Flat-field error, wire grids, windows and partial shadows: factors [B H W] that no mask knows of."""
+    factor = torch.ones(())
+    y, x = offsets(shape, centres)
+    if bool((d.flat_error > 0).any()):
+        factor = factor * (1 + d.flat_error * normal_of(uniform(seeds, shape, 3))).clamp_(min=0.0)
+    if bool((d.grid_depth > 0).any()):
+        turn = 2 * torch.pi / (d.grid_pitch * max(shape))
+        factor = factor * (1 - d.grid_depth * (torch.sin(x * turn) ** 8 + torch.sin(y * turn) ** 8) / 2)
+    if bool((d.window_radius > 0).any()):
+        radius = torch.sqrt(y * y + x * x) / max(shape)
+        window = torch.sigmoid((d.window_radius - radius) / d.window_soft)
+        factor = factor * torch.where(d.window_radius > 0, window, 1.0)
+    if bool((d.shadow_transmission < 1).any()):
+        along = x * torch.cos(d.shadow_angle) + y * torch.sin(d.shadow_angle)
+        across = (y * torch.cos(d.shadow_angle) - x * torch.sin(d.shadow_angle)).abs_()
+        inside = torch.sigmoid(along * torch.tan(d.shadow_half_angle) - across)
+        factor = factor * (1 - (1 - d.shadow_transmission) * inside)
+    return factor
+
+
+def _spread(image: torch.Tensor, sigma_px: torch.Tensor) -> torch.Tensor:
+    """Convolve with a Gaussian of `sigma_px` [B 1 1]; the sum is kept but for the edge."""
+    if not bool((sigma_px > 0).any()):
+        return image
+    half = max(1, int(torch.ceil(3 * sigma_px.max())))
+    tap = torch.arange(-half, half + 1, dtype=torch.float32)
+    kernel = torch.exp(-0.5 * (tap / sigma_px.reshape(-1, 1).clamp(min=1e-3)) ** 2)
+    kernel = (kernel / kernel.sum(1, keepdim=True))[:, None]
+    rows = conv2d(image[None], kernel[..., None], padding=(half, 0), groups=len(image))
+    return conv2d(rows, kernel[:, :, None], padding=(0, half), groups=len(image))[0]
+
+
+def _saturate(counts: torch.Tensor, d: Detector) -> tuple[torch.Tensor, torch.Tensor]:
+    clipped = counts >= d.saturation_counts
+    if not bool(clipped.any()):
+        return counts, clipped
+    reach = int(d.bleed_px.max())
+    if reach > 0:
+        # A full well spills along its column, further the more it is overfilled: half the reach at the limit, all of it at four times.
+        over = torch.where(d.bleed_px > 0, (counts / d.saturation_counts).clamp(max=4.0) - 1, 0.0)
+        spilt = max_pool2d(over[:, None], (2 * reach + 1, 1), 1, (reach, 0))[:, 0]
+        near = max_pool2d(over[:, None], (2 * (reach // 2) + 1, 1), 1, (reach // 2, 0))[:, 0]
+        clipped = clipped | (spilt >= 3) | ((near > 0) & (d.bleed_px > 0))
+    return torch.where(clipped, d.saturation_counts, counts), clipped
+
+
+def _defects(counts: torch.Tensor, d: Detector, seeds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Dead, hot and struck pixels; the second image says where a pixel is no measurement."""
+    share = d.dead + d.hot + d.zingers + d.salt_pepper
+    if not bool((share > 0).any()):
+        return counts, torch.zeros((), dtype=torch.bool)
+    u = uniform(seeds, (counts.shape[1], counts.shape[2]), 4)
+    strength = 10 ** (1 + 4 * uniform(seeds, (counts.shape[1], counts.shape[2]), 5)) / (d.binning * d.binning).clamp(min=1.0)
+    edges = [d.dead, d.dead + d.hot, d.dead + d.hot + d.zingers, d.dead + d.hot + d.zingers + d.salt_pepper / 2, share]
+    values = [torch.zeros(()), strength, counts + strength, torch.zeros(()), torch.full((), 2.0**16)]
+    for edge, value in zip(reversed(edges), reversed(values), strict=True):
+        counts = torch.where(u < edge, value, counts)
+    return counts, u < share
+
+
+def _gaps(d: Detector, shape: tuple[int, int]) -> torch.Tensor:
+    """True between the modules [B H W]: bands of width `gap` at every `module_y`, `module_x` (0 = none)."""
+    side = max(shape)
+    y = (torch.arange(shape[0], dtype=torch.float32)[None, :, None] + 0.5) / side + d.gap_shift_y
+    x = (torch.arange(shape[1], dtype=torch.float32)[None, None, :] + 0.5) / side + d.gap_shift_x
+    in_y = (y.remainder(d.module_y.clamp(min=1e-3)) < d.gap) & (d.module_y > 0)
+    in_x = (x.remainder(d.module_x.clamp(min=1e-3)) < d.gap) & (d.module_x > 0)
+    return in_y | in_x
+
+
+def _outside(d: Detector, shape: tuple[int, int]) -> torch.Tensor:
+    y = torch.arange(shape[0], dtype=torch.float32)[None, :, None]
+    x = torch.arange(shape[1], dtype=torch.float32)[None, None, :]
+    return (y >= d.aspect_y * shape[0]) | (x >= d.aspect_x * shape[1])
+
+
+def _enlarged(image: torch.Tensor, binning: torch.Tensor) -> torch.Tensor:
+    """Frames of detectors smaller than the frame: each detector pixel is repeated, as `fit` does."""
+    if not bool((binning < 1).any()):
+        return image
+    n = image.shape[1]
+    place = torch.arange(n, dtype=torch.float32)
+    small = torch.where(binning < 1, (binning * n).round(), float(n))[:, 0]
+    source = ((place * small / n).floor() * n / small + n / small / 2).floor().clamp_(max=n - 1).long()
+    source = torch.where(binning[:, 0] < 1, source, place.long())
+    rows = torch.take_along_dim(image, source[:, :, None], 1)
+    return torch.take_along_dim(rows, source[:, None, :], 2)
