@@ -1,0 +1,136 @@
+"""Networks by name: what a view shows [N C S S] to logits [N T] and an embedding [N E]."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from beamsight.errors import BeamsightError
+
+EMBEDDING = 256
+
+
+def build_network(name: str, channels: int, width: int) -> nn.Module:
+    """The network of that name for `channels` channels in and `width` logits out; forward gives (logits [N T], embedding [N E]).
+
+    Raises BeamsightError for an unknown name.
+    """
+    if name not in NETWORKS:
+        raise BeamsightError(f"no network is called {name!r}; choose one of {', '.join(NETWORKS)}")
+    return NETWORKS[name](channels, width)
+
+
+class Compact(nn.Module):
+    """Five halvings with residual blocks, then attention over the coarsest grid, where global symmetry is decided.
+
+    Pooled by mean (how much of the image) and by maximum (is there one spot at all). No block at 1/2 size: there it
+    would cost a third of all time.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        widths, blocks = (16, 32, 64, 128, 160), (0, 2, 1, 2, 1)
+        stages, previous = [], channels
+        for w, n in zip(widths, blocks, strict=True):
+            stages += [_halve(previous, w), *(Residual(w) for _ in range(n))]
+            previous = w
+        self.stages = nn.Sequential(*stages)
+        self.mixer = Mixer(previous)
+        self.embed = nn.Sequential(nn.Linear(2 * previous, EMBEDDING), nn.ReLU())
+        self.head = nn.Linear(EMBEDDING, width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[N C S S] to logits [N T] and embedding [N 256]."""
+        grid = self.mixer(self.stages(x))
+        pooled = torch.cat([grid.mean((2, 3)), grid.amax((2, 3))], 1)
+        embedding = self.embed(pooled)
+        return self.head(embedding), embedding
+
+
+class Residual(nn.Module):
+    """Two 3 x 3 convolutions around which the input passes unchanged."""
+
+    def __init__(self, w: int) -> None:
+        super().__init__()
+        self.inside = nn.Sequential(_convolve(w, w), nn.ReLU(), _convolve(w, w))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N W H H] to the same shape."""
+        return F.relu(x + self.inside(x))
+
+
+class Mixer(nn.Module):
+    """Attention among the places of a coarse grid: any place may compare itself with the one opposite or a turn away."""
+
+    def __init__(self, w: int, heads: int = 4) -> None:
+        super().__init__()
+        self.heads = heads
+        self.place = nn.Linear(4 * len(_WAVES), w, bias=False)
+        self.before, self.between = nn.LayerNorm(w), nn.LayerNorm(w)
+        self.ask, self.join = nn.Linear(w, 3 * w), nn.Linear(w, w)
+        self.think = nn.Sequential(nn.Linear(w, 2 * w), nn.ReLU(), nn.Linear(2 * w, w))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[N W H H] to the same shape."""
+        n, w, height, breadth = x.shape
+        tokens = x.flatten(2).transpose(1, 2)
+        places = self.place(_positions(height, breadth).to(tokens))
+        asked = self.ask(self.before(tokens) + places).unflatten(2, (3, self.heads, w // self.heads))
+        query, key, value = asked.permute(2, 0, 3, 1, 4).unbind(0)
+        tokens = tokens + self.join(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
+        tokens = tokens + self.think(self.between(tokens))
+        return tokens.transpose(1, 2).unflatten(2, (height, breadth))
+
+
+class AlexNet(nn.Module):
+    """AlexNet's five convolutions at 256 pixels, for comparison; its two hidden layers have 1,024 instead of 4,096 units."""
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2),
+            nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
+            nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(),
+            nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(),
+            nn.AdaptiveAvgPool2d(6),
+        )  # fmt: skip
+        self.embed = nn.Sequential(
+            nn.Dropout(), nn.Linear(256 * 36, 1024), nn.ReLU(), nn.Dropout(), nn.Linear(1024, 1024), nn.ReLU()
+        )
+        self.head = nn.Linear(1024, width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[N C S S] to logits [N T] and embedding [N 1024]."""
+        embedding = self.embed(self.features(x).flatten(1))
+        return self.head(embedding), embedding
+
+
+NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {"compact": Compact, "alexnet": AlexNet}
+
+# Waves a grid's side that tell places apart: from the whole grid to neighbours on 8 x 8.
+_WAVES = (0.5, 1.0, 2.0, 4.0)
+
+
+def _halve(before: int, after: int) -> nn.Module:
+    return nn.Sequential(_convolve(before, after, stride=2), nn.ReLU())
+
+
+def _convolve(before: int, after: int, stride: int = 1) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after))
+
+
+def _positions(height: int, breadth: int) -> Tensor:
+    """Sines and cosines of the places [H * B, 16] of a grid, by rows then columns."""
+    y, x = torch.meshgrid(_phases(height), _phases(breadth), indexing="ij")
+    angles = torch.stack([y.flatten(), x.flatten()], 1)[:, :, None] * torch.tensor(_WAVES)
+    return torch.cat([angles.sin(), angles.cos()], 2).flatten(1)
+
+
+def _phases(n: int) -> Tensor:
+    return (torch.arange(n) + 0.5) * (torch.pi / n)
