@@ -1,0 +1,56 @@
+"""Ways to look at a frame. A view is part of the exported graph, so that training and beamline cannot drift apart."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.functional import avg_pool2d
+
+from beamsight.errors import BeamsightError
+
+FLOOR = 0.01  # of the mean count: where the log turns linear, below what a display of two decades would show
+
+
+class LogCounts(nn.Module):
+    """Log counts at several scales and the mask: (counts [N H W], mask [N H W], 1 = trust) -> [N 5 H W].
+
+    0 log(counts / mean + 0.01), mean over trusted pixels: the picture, whatever its unit. 1 the same less its mean over 31 px:
+    faint features on strong decays. 2 as 1, of counts averaged over 5 px: what shows only when summed. 3 log(1 + counts): the level.
+    4 the mask. Untrusted pixels are 0 everywhere and enter no mean. Computed in float32: five per cent of contrast is less than
+    bfloat16 resolves.
+    """
+
+    def shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """(C, h, w) of the view of a frame of (height, width) px."""
+        return (5, height, width)
+
+    def forward(self, counts: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """See the class."""
+        with torch.autocast(counts.device.type, enabled=False):
+            mask = mask.float()
+            counts = torch.where(mask > 0, counts.float(), 0.0).clamp(min=0.0)
+            seen = mask.mean((1, 2), keepdim=True).clamp(min=1e-6)
+            mean = (counts.mean((1, 2), keepdim=True) / seen).clamp(min=1e-30)
+            share = _mean_over(mask, 31)
+            picture = torch.log(counts / mean + FLOOR) * mask
+            local = (picture - _mean_over(picture, 31) / share) * mask
+            smooth = torch.log(_mean_over(counts, 5) / _mean_over(mask, 5) / mean + FLOOR) * mask
+            faint = (smooth - _mean_over(smooth, 31) / share) * mask
+            level = torch.log1p(counts) * mask
+            return torch.stack([picture / 2, local * 2, faint * 4, level / 4, mask], 1)
+
+
+def _mean_over(image: torch.Tensor, size: int) -> torch.Tensor:
+    """Mean over a square of `size` px (edges: over what is inside), never 0 for a mask."""
+    # Two passes of one dimension each: 2 x size additions a pixel instead of size^2.
+    image = avg_pool2d(image[:, None], (size, 1), 1, (size // 2, 0), count_include_pad=False)
+    return avg_pool2d(image, (1, size), 1, (0, size // 2), count_include_pad=False)[:, 0] + 1e-6
+
+
+def build_view(name: str) -> LogCounts:
+    """The view of that name. Raises BeamsightError, which lists the names."""
+    if name != "image":
+        raise BeamsightError(f"no view is called {name!r}; there is 'image'")
+    return LogCounts()
