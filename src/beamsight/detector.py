@@ -75,7 +75,7 @@ class Exposed:
     `counts` and `mask` (True = trust) are what a file would hold. `photons` mean per detector pixel behind the stop, `unstopped`
     before it, `transmission` of the stop; `usable` True where light of the sample arrives and is read without clipping;
     `variance` of all but photon noise in photons^2 per detector pixel; `area` detector pixels in a pixel; `clipped` pixels [B];
-    `background` flat photons a pixel; `centres` [B 2] (y, x) px.
+    `background` flat photons a pixel; `centres` [B 2] (y, x) px; `unit` of the counts [B 1 1]: 1 where they are counts.
     """
 
     counts: torch.Tensor
@@ -89,6 +89,7 @@ class Exposed:
     clipped: torch.Tensor
     background: torch.Tensor
     centres: torch.Tensor
+    unit: torch.Tensor
 
 
 def offsets(shape: tuple[int, int], centres: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -129,6 +130,7 @@ def expose(photons: torch.Tensor, detector: Detector, centres: torch.Tensor, see
         clipped=(clipped & ~gap & ~outside).sum((1, 2)),
         background=d.background_ph,
         centres=centres,
+        unit=d.unit,
     )
 
 
