@@ -26,7 +26,7 @@ LAYERS = {
 READING = {"sources", "readers", "archive"}
 # Layers whose modules may use one another.
 MIXED = {0, 2, 4, 5}
-# Simulating and training need torch. Everything else answers without; the command line imports these inside the verb that needs them.
+# Simulating and training need torch; the command line imports these inside the verb. All else answers without.
 NEEDS_TORCH = {"noise", "physics", "detector", "views", "archive", "task", "tasks", "networks", "train", "evaluate", "export"}
 
 FILES = sorted(p for p in SOURCE.rglob("*.py"))
