@@ -59,8 +59,6 @@ def keep(rows: Sequence[Row], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps([row | {"command": command, "machine": machine()} for row in told], indent=1, ensure_ascii=False)
     path.write_text(text + "\n")
-        json.dumps([r | {"command": command, "machine": machine()} for r in told], indent=1, ensure_ascii=False) + "\n"
-    )
     print(f"kept in {_relative(str(path))}")
 
 
