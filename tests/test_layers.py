@@ -19,7 +19,7 @@ LAYERS = {
     "detector": 1, "views": 1, "recipe": 1, "sources": 1, "readers": 1, "archive": 1,
     "task": 2, "modelfiles": 2, "bundle": 2, "answer": 2, "answers": 2, "display": 2, "report": 2,
     "tasks": 3,
-    "networks": 4, "train": 4, "evaluate": 4, "export": 4,
+    "networks": 4, "examples": 4, "ahead": 4, "train": 4, "evaluate": 4, "export": 4,
     "__init__": 5, "cli": 5,
 }  # fmt: skip
 # Readers know of files and frames, of nothing else; they may be several modules that help one another.
@@ -27,7 +27,21 @@ READING = {"sources", "readers", "archive"}
 # Layers whose modules may use one another.
 MIXED = {0, 2, 4, 5}
 # Simulating and training need torch; the command line imports these inside the verb. All else answers without.
-NEEDS_TORCH = {"noise", "physics", "detector", "views", "archive", "task", "tasks", "networks", "train", "evaluate", "export"}
+NEEDS_TORCH = {
+    "noise",
+    "physics",
+    "detector",
+    "views",
+    "archive",
+    "task",
+    "tasks",
+    "networks",
+    "examples",
+    "ahead",
+    "train",
+    "evaluate",
+    "export",
+}
 
 FILES = sorted(p for p in SOURCE.rglob("*.py"))
 NAMES = [".".join(p.relative_to(SOURCE).with_suffix("").parts) for p in FILES]
