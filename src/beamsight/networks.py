@@ -77,7 +77,7 @@ class Mixer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N W H H] to the same shape."""
-        n, w, height, breadth = x.shape
+        w, height, breadth = x.shape[1:]
         tokens = x.flatten(2).transpose(1, 2)
         places = self.place(_positions(height, breadth).to(tokens))
         asked = self.ask(self.before(tokens) + places).unflatten(2, (3, self.heads, w // self.heads))

@@ -14,7 +14,8 @@ class Recipe:
     `view` and `network` by name; `size` side of the square that the network sees, in pixels; `steps` of `batch` frames;
     `learning_rate` at its peak, after `warmup` steps, then a cosine to zero; `precision` "bf16" or "fp32";
     `mirror` and `rotate` (quarter turns) only where the physics has the symmetry; `validate_every` steps;
-    `patience` validations without a better score before training stops (0 = never).
+    `patience` validations without a better score before training stops (0 = never), each on `validation` frames;
+    with `max_hours` the cosine ends at that time if `steps` do not end it before (0 = no limit).
     """
 
     view: str = "image"
@@ -31,3 +32,5 @@ class Recipe:
     rotate: bool = False
     validate_every: int = 500
     patience: int = 6
+    validation: int = 2000
+    max_hours: float = 0.0

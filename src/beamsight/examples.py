@@ -1,0 +1,123 @@
+"""Batches to learn from and to be judged by: simulated by number, or taken from stored frames.
+
+Every batch is a pure function of its step, so that any process can make it and resuming is a number.
+"""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.random import Generator, default_rng
+from torch import Tensor
+
+from beamsight.errors import BeamsightError
+from beamsight.frame import Frame, fit
+from beamsight.recipe import Recipe
+from beamsight.targets import Tags, Target
+from beamsight.task import Task, frames_of, make_batch
+
+# Which example numbers serve what: the three never share one, whatever the seed. `simulate` writes test examples.
+TEST, VALIDATION, TRAINING = range(2**19), range(2**19, 2**20), range(2**20, 2**40)
+
+# Streams of random numbers of a training, beside those of an example.
+AUGMENT, SHUFFLE = 10, 11
+
+# The share of stored frames that is kept from training to judge it by.
+KEPT = 0.1
+
+
+@dataclass(frozen=True)
+class Examples:
+    """`counts` [B S S] float32, `mask` [B S S] bool (True = trust), `truth` [B T] float32 (NaN = doubtful)."""
+
+    counts: Tensor
+    mask: Tensor
+    truth: Tensor
+
+    def __len__(self) -> int:
+        return len(self.truth)
+
+
+def simulate(task: Task, n: int, seed: int = 0, shape: tuple[int, int] | None = None, batch: int = 32) -> Iterator[Frame]:
+    """The test examples 0 to n - 1 as Frames, made `batch` at a time; `shape` (H, W) px, by default the task's."""
+    for first in range(0, n, batch):
+        yield from frames_of(task, seed, make_batch(task, seed, TEST[first : min(first + batch, n)], shape))
+
+
+def simulated(task: Task, size: int, seed: int, indices: Sequence[int]) -> Examples:
+    """The examples of those numbers, `size` pixels square."""
+    made = make_batch(task, seed, indices, (size, size))
+    return Examples(made.counts, made.mask, made.truth.float())
+
+
+def stored(frames: Sequence[Frame], target: Target, size: int, indices: Sequence[int]) -> Examples:
+    """The stored frames of those numbers, fitted to `size` pixels. Raises BeamsightError for a frame without truth."""
+    fitted = [fit(frames[i], size) for i in indices]
+    for frame in fitted:
+        if frame.truth is None and isinstance(target, Tags):
+            raise BeamsightError(f"{frame.key} has no truth to learn from; give frames that `beamsight simulate` wrote")
+    truth = np.stack([target.encode(frame.truth) for frame in fitted])
+    counts, mask = np.stack([frame.image for frame in fitted]), np.stack([frame.mask for frame in fitted])
+    return Examples(torch.from_numpy(counts), torch.from_numpy(mask), torch.from_numpy(truth))
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a training's examples come from: `step(i)` is the batch of step i, `validation()` the batches that judge it.
+
+    Simulated as it goes, or with `frames` their shuffled first nine tenths, judged by the last.
+    """
+
+    task: Task
+    recipe: Recipe
+    frames: Sequence[Frame] | None = None
+
+    def step(self, number: int) -> Examples:
+        """The batch of training step `number`, turned and mirrored as the recipe says."""
+        recipe, first = self.recipe, number * self.recipe.batch
+        if self.frames is None:
+            made = simulated(self.task, recipe.size, recipe.seed, TRAINING[first : first + recipe.batch])
+        else:
+            made = stored(self.frames, self.task.target, recipe.size, self._shuffled(range(first, first + recipe.batch)))
+        return turned(made, recipe, default_rng([recipe.seed, number, AUGMENT]))
+
+    def validation(self, n: int) -> Iterator[Examples]:
+        """At most `n` examples that training never sees, always the same, in batches."""
+        for first in range(0, n, self.recipe.batch):
+            last = min(first + self.recipe.batch, n)
+            if self.frames is None:
+                yield simulated(self.task, self.recipe.size, self.recipe.seed, VALIDATION[first:last])
+            elif indices := range(self._learnt, len(self.frames))[first:last]:
+                yield stored(self.frames, self.task.target, self.recipe.size, indices)
+
+    @property
+    def _learnt(self) -> int:
+        """How many stored frames are trained on."""
+        n = len(self.frames or ())
+        if n < 2:
+            raise BeamsightError(f"{n} stored frames are too few to train on; give at least 2, better thousands")
+        return n - max(1, round(KEPT * n))
+
+    def _shuffled(self, places: Sequence[int]) -> list[int]:
+        """The frames at those places of an endless sequence of epochs, each in an order of its own."""
+        epochs = {place // self._learnt for place in places}
+        orders = {e: default_rng([self.recipe.seed, e, SHUFFLE]).permutation(self._learnt) for e in epochs}
+        return [int(orders[place // self._learnt][place % self._learnt]) for place in places]
+
+
+def turned(examples: Examples, recipe: Recipe, rng: Generator) -> Examples:
+    """Each example in one of the positions that the recipe's symmetries allow: quarter turns, left-right mirrors, or both."""
+    if not (recipe.rotate or recipe.mirror):
+        return examples
+    turns = rng.integers(4 if recipe.rotate else 1, size=len(examples))
+    mirrors = rng.integers(2 if recipe.mirror else 1, size=len(examples))
+    counts, mask = torch.empty_like(examples.counts), torch.empty_like(examples.mask)
+    for n, (turn, mirror) in enumerate(zip(turns.tolist(), mirrors.tolist(), strict=True)):
+        for whole, part in ((counts, examples.counts[n]), (mask, examples.mask[n])):
+            whole[n] = torch.rot90(part.flip(1) if mirror else part, turn)
+    return Examples(counts, mask, examples.truth)
