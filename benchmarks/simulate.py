@@ -1,0 +1,154 @@
+"""How many labelled frames a second are made, on two cores and on a GPU; sasmodels beside us on the pattern that both make.
+
+A frame is a scene drawn, rendered, exposed on its detector and labelled.
+"""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
+from multiprocessing.pool import Pool
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sasmodels.core import load_model
+from sasmodels.direct_model import call_kernel
+
+from beamsight.task import columns, find_task, make_batch
+from beamsight.tasks.scattering_tags.render import render
+from beamsight.tasks.scattering_tags.scene import ORDERS, SYSTEMS, Pattern
+from studies.rows import ROOT, Row, keep, show
+
+PROCESSES = 2
+
+
+def make(task: str, shape: tuple[int, int], batch: int, first: int, n: int) -> None:
+    """Makes the examples first to first + n - 1 on torch's default device."""
+    found = find_task(task)
+    for i in range(first, first + n, batch):
+        make_batch(found, 0, range(i, min(i + batch, first + n)), shape)
+
+
+def one_thread() -> None:
+    """A process uses one core: two of them are quicker than one with two threads."""
+    torch.set_num_threads(1)
+
+
+def on_cores(pool: Pool, work: Callable[[int], None], n: int, rounds: int) -> float:
+    """Calls `work(first)` in every process at once; the `n` frames that each makes, a second; median of `rounds`."""
+    pool.map(work, [0] * PROCESSES, chunksize=1)
+    rates = []
+    for k in range(1, rounds + 1):
+        start = time.perf_counter()
+        pool.map(work, [(PROCESSES * k + p) * n for p in range(PROCESSES)], chunksize=1)
+        rates.append(PROCESSES * n / (time.perf_counter() - start))
+    return statistics.median(rates)
+
+
+def frames_per_second(pool: Pool, task: str, side: int, batch: int, n: int, rounds: int) -> float:
+    """Labelled frames a second of `side` pixels square, on all processes together."""
+    return on_cores(pool, partial(_frames, task, side, batch, n), n, rounds)
+
+
+def _frames(task: str, side: int, batch: int, n: int, first: int) -> None:
+    make(task, (side, side), batch, first, n)
+
+
+def gpu_frames_per_second(task: str, side: int, batch: int, rounds: int) -> float:
+    """Labelled frames a second on one GPU; median of `rounds` batches."""
+    rates = []
+    with torch.device("cuda"):
+        for k in range(rounds + 2):
+            start = time.perf_counter()
+            make(task, (side, side), batch, k * batch, batch)
+            torch.cuda.synchronize()
+            rates.append(batch / (time.perf_counter() - start))
+    return statistics.median(rates[2:])
+
+
+# The pattern that both make: spheres of a normal size distribution, correlated as hard spheres, on a flat background.
+FRACTION, SPREAD, POINTS, SIGMAS, FLAT_PH = 0.2, 0.1, 9, 2.5, 1.0
+WAVELENGTH_M, DISTANCE_M, SIDE_M = 1e-10, 2.0, 0.1
+EMPTY = {"ring_ph": np.zeros((SYSTEMS, ORDERS)), "ring_kind": np.zeros(SYSTEMS, int)}
+RADII_M = np.geomspace(4e-9, 12e-9, 16)
+
+
+def our_pattern(radii_m: Sequence[float], side: int) -> torch.Tensor:
+    """[B side side] the pattern of each radius, up to a factor, by the renderer that makes the training frames."""
+    scenes = [
+        Pattern(WAVELENGTH_M, DISTANCE_M, SIDE_M, 0.5, 0.5, flat_ph=FLAT_PH, form_ph=1e3, form_radius_m=r, form_spread=SPREAD,
+                sphere_fraction=FRACTION, sphere_radius_m=r, **EMPTY)
+        for r in radii_m
+    ]  # fmt: skip
+    return render(columns(scenes), (side, side))
+
+
+def peer_pattern(radii_m: Sequence[float], side: int) -> NDArray[np.float32]:
+    """[B side side] the same by sasmodels: the same pixels, the same points of the size distribution, single precision."""
+    y, x = (np.indices((side, side)) + 0.5) * (SIDE_M / side) - SIDE_M / 2
+    radius = np.hypot(y, x)
+    q = 4e-10 * np.pi / WAVELENGTH_M * np.sin(np.arctan(radius / DISTANCE_M) / 2)
+    unit = q / np.maximum(radius, 1e-12)
+    kernel = _peer().make_kernel([(unit * x).ravel(), (unit * y).ravel()])
+    fixed = {"volfraction": FRACTION, "radius_pd": SPREAD, "radius_pd_n": POINTS, "radius_pd_nsigma": SIGMAS, "background": 0}
+    return np.stack([call_kernel(kernel, fixed | {"radius": 1e10 * r}).reshape(side, side) for r in radii_m])
+
+
+@lru_cache
+def _peer() -> Any:
+    return load_model("sphere@hardsphere", dtype="single", platform="dll")
+
+
+def _our_patterns(side: int, n: int, first: int) -> None:
+    for i in range(first, first + n, len(RADII_M)):
+        our_pattern(RADII_M * (1 + i * 1e-6), side)
+
+
+def _peer_patterns(side: int, n: int, first: int) -> None:
+    for i in range(first, first + n, len(RADII_M)):
+        peer_pattern(RADII_M * (1 + i * 1e-6), side)
+
+
+def disagreement(side: int) -> float:
+    """Root mean square of the relative difference between the two patterns, each scaled to mean 1, flat background aside."""
+    ours, peers = our_pattern(RADII_M, side).numpy() - FLAT_PH, peer_pattern(RADII_M, side)
+    scaled = [a / a.mean((1, 2), keepdims=True) for a in (ours, peers)]
+    return float(np.sqrt(np.mean((scaled[0] / scaled[1] - 1) ** 2)))
+
+
+def measure(pool: Pool, task: str, scale: int, rounds: int) -> list[Row]:
+    """The rows; `scale` times a few frames a round."""
+    small = frames_per_second(pool, task, 256, 32, 64 * scale, rounds)
+    large = frames_per_second(pool, task, 1000, 4, 8 * scale, rounds)
+    ours = on_cores(pool, partial(_our_patterns, 256, 32 * scale), 32 * scale, rounds)
+    peer = on_cores(pool, partial(_peer_patterns, 256, 32 * scale), 32 * scale, rounds)
+    gpu = gpu_frames_per_second(task, 256, 512, 2 * rounds) if torch.cuda.is_available() else None
+    return [
+        Row("labelled frames 256², two cores", small, "frames/s", 600, paper="2.35"),
+        Row("labelled frames 1000², two cores", large, "frames/s", 60, paper="0.46"),
+        Row("labelled frames 256², one GPU", gpu, "frames/s", 20_000),
+        Row("spheres and their structure factor 256², two cores", ours, "frames/s", peer, peer="sasmodels", peer_value=peer),
+        Row("the same pattern, difference from sasmodels", 100 * disagreement(256), "% rms", 2, "lower"),
+    ]
+
+
+def main() -> None:
+    """Measures, prints and keeps the rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--task", default="scattering-tags")
+    parser.add_argument("--quick", action="store_true", help="few frames: tries the benchmark, its figures are not kept")
+    asked = parser.parse_args()
+    scale = 1 if asked.quick else 8
+    with multiprocessing.get_context("spawn").Pool(PROCESSES, one_thread) as pool:
+        rows = measure(pool, asked.task, scale, 1 if asked.quick else 5)
+    show(rows, "Simulating")
+    if not asked.quick:
+        keep(rows, ROOT / "benchmarks" / "results" / "simulate.json")
