@@ -27,7 +27,7 @@ $(VENV)/test.stamp: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@ $(VENV)/demo.stamp
 
 demo: $(VENV)/demo.stamp
-	$(BIN)/beamsight predict scattering-tags "$$($(BIN)/python -c 'import sasdata; print(sasdata.__path__[0])')/example_data/2d_data/*.h5" -o demo-out --overwrite
+	$(BIN)/beamsight demo
 
 test: $(VENV)/test.stamp
 	$(ONE_THREAD) $(BIN)/python -m pytest
