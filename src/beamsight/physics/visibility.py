@@ -1,0 +1,72 @@
+"""Is a part of an image there to be seen? Detectability against noise and against what it could be mistaken for.
+
+With c the expected photons of the part, mu those of all parts, b the nearest thing that is not the part and s^2 the variance of
+all but photon noise: d'^2 = min over b of sum (c - b)^2 / (mu + s^2), the ideal observer's signal to noise; contrast = mean of
+|c - b| / mu weighted by (c - b)^2 / (mu + s^2). Rose (1948) found 5 to be enough at a known place; many places and widths and
+the eye's efficiency double it.
+"""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+import torch
+
+SEEN, UNSEEN = 10.0, 3.0  # d' from which a careful person says yes, and below which no
+CONTRAST, NO_CONTRAST = 0.05, 0.01  # a log display shows nothing below about five per cent
+
+
+def grade(detectability: torch.Tensor, contrast: torch.Tensor, seen: float = SEEN) -> torch.Tensor:
+    """1 present, 0 absent, NaN doubtful; the present need both measures, the absent lack either."""
+    present = (detectability >= seen) & (contrast >= CONTRAST)
+    absent = (detectability < UNSEEN) | (contrast < NO_CONTRAST)
+    return torch.where(present, 1.0, torch.where(absent, 0.0, torch.nan))
+
+
+def either(*grades: torch.Tensor) -> torch.Tensor:
+    """Present where one is, absent where all are."""
+    stacked = torch.stack(torch.broadcast_tensors(*grades))
+    present, absent = (stacked == 1).any(0), (stacked == 0).all(0)
+    return torch.where(present, 1.0, torch.where(absent, 0.0, torch.nan))
+
+
+def both(*grades: torch.Tensor) -> torch.Tensor:
+    """Present where all are, absent where one is."""
+    return 1 - either(*(1 - g for g in grades))
+
+
+def margin(value: torch.Tensor, absent_below: float, present_from: float) -> torch.Tensor:
+    """Grade a number: absent below one limit, present from another, doubtful between."""
+    return torch.where(value >= present_from, 1.0, torch.where(value < absent_below, 0.0, torch.nan))
+
+
+def powers(q: torch.Tensor, exponents: tuple[int, ...]) -> torch.Tensor:
+    """[B M R] q^-p for each exponent, scaled to 1 at the lowest q of each frame."""
+    relative = (q / q[:, :1].clamp(min=1e-30)).clamp(min=1.0)
+    return torch.stack([relative ** -float(p) for p in exponents], 1)
+
+
+def hats(q: torch.Tensor, factor: float = 2.5, count: int = 8) -> torch.Tensor:
+    """[B M R] triangles in log q whose width is `factor`: wider than any ring, narrower than a decay. From the highest q down."""
+    place = torch.log(q[:, -1:] / q.clamp(min=1e-30)) / torch.log(torch.tensor(factor))
+    return torch.stack([(1 - (place - k).abs()).clamp(min=0.0) for k in range(count)], 1)
+
+
+def residual(parts: torch.Tensor, basis: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """What weighted least squares over a basis [B M R] leaves of parts [B K R], with weights [B R]; float64 inside."""
+    x, c, w = basis.double(), parts.double(), weight.double()[:, None]
+    scale = ((x * x * w).sum(2, keepdim=True)).sqrt().clamp(min=1e-12)
+    x = x / scale
+    gram = (x * w) @ x.transpose(1, 2)
+    # Columns that no trusted pixel sees would make the matrix singular; a ridge of 1e-9 of their unit length decides for zero.
+    gram = gram + 1e-9 * torch.eye(gram.shape[1], dtype=torch.float64)
+    fit = torch.linalg.solve(gram, (x * w) @ c.transpose(1, 2))
+    return (c - fit.transpose(1, 2) @ x).float()
+
+
+def detect(left: torch.Tensor, weight: torch.Tensor, mean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """d' [B K] and contrast [B K] of what is left [B K R] under weights [B R] = sum of 1 / (mu + s^2) and the mean photons mu [B R]."""
+    power = left * left * weight[:, None]
+    total = power.sum(2)
+    contrast = (power * left.abs() / mean.clamp(min=1e-6)[:, None]).sum(2) / total.clamp(min=1e-12)
+    return total.sqrt(), contrast
