@@ -1,0 +1,275 @@
+"""HDF5 files: NXmx and Eiger, NXcanSAS, CXI, any NXdata, or just the largest stack of images."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from beamsight.addresses import Index, parse_index
+from beamsight.errors import BadFrame, CannotRead
+from beamsight.frame import Geometry
+from beamsight.hdf5_meta import fields_of, geometry_of, mask_of, top_of
+from beamsight.stack import Keys, Stack, check_layout, check_size
+
+# Objects of a file that are looked at before the search for images ends.
+SEARCH_LIMIT = 10_000
+# A file changed so recently may still be written to.
+RECENT_S = 30.0
+_NUMBERED = re.compile(r"data_\d+$")
+
+
+def open_hdf5(path: str, data_path: str | None = None, index: str | None = None) -> list[Stack]:
+    """The stacks of an HDF5 file, or of one data set or group in it; `index` selects as NumPy does, "3,0:5".
+
+    Raises CannotRead or BadFrame where there is none.
+    """
+    file = _open(path)
+    if data_path is None:
+        paths = _find(file)
+        if not paths:
+            raise CannotRead(f"{path}: an HDF5 file without an image: no data set of numbers has two or more dimensions")
+    else:
+        paths = _inside(file, path, data_path)
+    return [_stack(file, path, p, parse_index(index)) for p in paths]
+
+
+def _open(path: str) -> h5py.File:
+    try:
+        return h5py.File(path, "r", locking=False)
+    except OSError as error:
+        first = str(error)
+    try:
+        # A detector that is writing marks its file; then only this mode may read it.
+        if "write" in first and "truncated" not in first:
+            return h5py.File(path, "r", libver="latest", swmr=True, locking=False)
+    except OSError:
+        pass
+    late = time.time() - Path(path).stat().st_mtime < RECENT_S
+    what = "truncated" if "truncated" in first else "damaged"
+    raise CannotRead(f"{path}: {what} HDF5 file{', or still being written: try later' if late else ''} ({first})")
+
+
+def _inside(file: h5py.File, path: str, data_path: str) -> list[str]:
+    item = _get(file, data_path)
+    if item is None:
+        raise CannotRead(f"{path}: no {data_path} in it, but {', '.join(islice(file, 6)) or 'nothing'}")
+    if isinstance(item, h5py.Dataset):
+        return [data_path]
+    paths = _in_group(item) or ([item.name + "/" + _largest(item)] if _largest(item) else [])
+    if not paths:
+        raise CannotRead(f"{path}: no image in the group {data_path}")
+    return paths
+
+
+def _find(file: h5py.File) -> list[str]:
+    for group in _groups(file):
+        paths = _in_group(group)
+        if paths:
+            return paths
+    largest = _largest(file)
+    return ["/" + largest] if largest else []
+
+
+def _groups(file: h5py.File) -> Iterator[h5py.Group]:
+    """Groups that may hold the images, the most telling first: the default, then entry/data, CXI, any NXdata or SASdata."""
+    group: Any = file
+    for _ in range(4):
+        name = _text(group.attrs.get("default"))
+        group = _get(group, name) if name else None
+        if not isinstance(group, h5py.Group):
+            break
+        yield group
+    for entry in [g for g in map(file.get, islice(file, 100)) if isinstance(g, h5py.Group)]:
+        yield from (g for g in (_get(entry, n) for n in ("data", "data_1", "image_1")) if isinstance(g, h5py.Group))
+    for item in _visit(file):
+        if isinstance(item, h5py.Group) and {"NXdata", "SASdata"} & {
+            _text(item.attrs.get(a)) for a in ("NX_class", "canSAS_class")
+        }:
+            yield item
+
+
+def _in_group(group: h5py.Group) -> list[str]:
+    """The data sets of a group that hold images: its signal, `data`, or `data_000001` and so on."""
+    signal = _text(group.attrs.get("signal")) or next((n for n in ("data", "I") if n in group), "")
+    numbered = sorted(n for n in group if _NUMBERED.match(n))
+    if numbered and (not signal or signal not in group or _NUMBERED.match(signal)):
+        # A link whose file is missing is kept: leaving it out would hide that frames are missing.
+        return [f"{group.name}/{n}" for n in numbered if _is_image(_get(group, n)) or _get(group, n) is None]
+    return [f"{group.name}/{signal}"] if signal and _is_image(_get(group, signal)) else []
+
+
+def _largest(group: h5py.Group) -> str:
+    found = [i for i in _visit(group) if _is_image(i)]
+    best = max(found, key=lambda d: d.size, default=None)
+    return "" if best is None else best.name[len(group.name) :].lstrip("/")
+
+
+def _is_image(item: Any) -> bool:
+    return isinstance(item, h5py.Dataset) and item.shape is not None and len(item.shape) >= 2 and item.dtype.kind in "iufbc"
+
+
+def _visit(group: h5py.Group) -> list[Any]:
+    found: list[Any] = []
+
+    def add(_: str, item: Any) -> bool | None:
+        found.append(item)
+        return True if len(found) >= SEARCH_LIMIT else None
+
+    group.visititems(add)
+    return found
+
+
+def _get(group: h5py.Group, name: str) -> Any:
+    try:
+        return group.get(name)
+    except (KeyError, OSError, RuntimeError):
+        return None
+
+
+def _text(value: Any) -> str:
+    value = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value if isinstance(value, str) else ""
+
+
+def _stack(file: h5py.File, path: str, name: str, index: Index | None) -> Stack:
+    dataset = _dataset(file, path, name)
+    where = f"{path}::{name}"
+    leading, window = _selection(where, dataset.shape, index)
+    shape = (len(range(*window[0])), len(range(*window[1])))
+    check_layout(where, (*(len(range(*a)) for a in leading), *shape), dataset.dtype)
+    _check_storage(where, dataset)
+    keys = _keys(path, name, dataset.shape, leading, window)
+    cut = tuple(slice(*axis) for axis in window)
+    fields = fields_of(file, name)
+
+    def read(n: int) -> NDArray[Any]:
+        return np.asarray(dataset[(*keys.index(n), *cut)])
+
+    trust = mask_of(file, name, dataset.shape, fields, keys.index)
+
+    def mask(n: int) -> NDArray[np.bool_] | None:
+        whole = trust(n)
+        return None if whole is None else whole[cut]
+
+    # A cut-out window has its own origin; the centre that the file gives is of the whole image.
+    whole = _whole(dataset.shape, window)
+    geometry = geometry_of(file, name, shape, fields) if whole else Geometry(shape)
+    # Without a mask of its own, a pixel detector marks a gap by the highest code and a bad pixel by the one below.
+    return Stack(keys, shape, read, geometry, mask, top_of(fields), reserved=2)
+
+
+def _dataset(file: h5py.File, path: str, name: str) -> h5py.Dataset:
+    try:
+        dataset = file[name]
+    except (KeyError, OSError, RuntimeError):
+        link = file.get(name, getlink=True)
+        target = getattr(link, "filename", None)
+        raise CannotRead(f"{path}::{name} is a link to {target or 'a place'} that is missing or cannot be read") from None
+    if not isinstance(dataset, h5py.Dataset):
+        raise CannotRead(f"{path}: {name} is no data set")
+    if dataset.shape is None:
+        raise BadFrame(f"{path}::{name}: an empty data set")
+    _check_filters(f"{path}::{name}", dataset)
+    if dataset.chunks:
+        check_size(f"{path}::{name}", dataset.chunks, dataset.dtype)
+        if dataset.ndim > 2 and dataset.chunks[0] > 1:
+            return _with_cache(file, name, int(np.prod(dataset.chunks[1:])) * dataset.chunks[0] * dataset.dtype.itemsize, dataset)
+    return dataset
+
+
+def _with_cache(file: h5py.File, name: str, chunk_bytes: int, dataset: h5py.Dataset) -> h5py.Dataset:
+    """The data set with room for one layer of chunks, or each frame would unpack all frames of its chunk again."""
+    layer = int(np.prod([-(-s // c) for s, c in zip(dataset.shape[1:], dataset.chunks[1:], strict=True)]))
+    access = h5py.h5p.create(h5py.h5p.DATASET_ACCESS)
+    access.set_chunk_cache(1009, min(chunk_bytes * layer, 2**29), 1.0)
+    return h5py.Dataset(h5py.h5d.open(file.id, name.encode(), access))
+
+
+def _check_filters(where: str, dataset: h5py.Dataset) -> None:
+    created = dataset.id.get_create_plist()
+    needed = [created.get_filter(n) for n in range(created.get_nfilters())]
+    if any(not h5py.h5z.filter_avail(f[0]) for f in needed):
+        with suppress(ImportError):
+            import hdf5plugin  # noqa: F401  (registers its filters)
+    missing = [f for f in needed if not h5py.h5z.filter_avail(f[0])]
+    if missing:
+        names = ", ".join(f"{f[0]} ({f[3].decode('utf-8', 'replace').strip() or 'unnamed'})" for f in missing)
+        raise CannotRead(f"{where}: compressed by the HDF5 filter {names}, which is not installed; look for it in hdf5plugin")
+
+
+def _check_storage(where: str, dataset: h5py.Dataset) -> None:
+    virtual = dataset.is_virtual
+    if not virtual and dataset.id.get_storage_size() == 0 and dataset.external is None:
+        raise CannotRead(f"{where}: declares {dataset.shape} values but holds none: not yet written?")
+
+
+def _selection(
+    where: str, shape: tuple[int, ...], index: Index | None
+) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
+    """(start, stop, step) of each leading axis and of the two image axes."""
+    given = list(index or ())
+    if given.count(Ellipsis):
+        at = given.index(Ellipsis)
+        given[at : at + 1] = [slice(None)] * (len(shape) - len(given) + 1)
+    if len(given) > len(shape):
+        raise BadFrame(f"{where}: {len(given)} indices for data of shape {shape}")
+    full = [*given, *[slice(None)] * (len(shape) - len(given))]
+    axes = [_axis(where, part, n) for part, n in zip(full, shape, strict=True)]
+    image = [n for n, part in enumerate(full) if isinstance(part, slice)][-2:]
+    if len(shape) >= 2 and image != [len(shape) - 2, len(shape) - 1]:
+        raise BadFrame(f"{where}: the slice {index} leaves no 2-D image of shape {shape}")
+    leading = axes[:-2]
+    if len(shape) > 3 and index is None and sum(len(range(*a)) > 1 for a in leading) > 1:
+        raise BadFrame(
+            f"{where}: {len(shape)}-D data of shape {shape}, perhaps the modules of a detector, which are not assembled here; "
+            f"address one image, as in ?path=...&slice={','.join('0' * len(leading))}"
+        )
+    return leading, axes[-2:]
+
+
+def _axis(where: str, part: Any, n: int) -> tuple[int, int, int]:
+    if isinstance(part, slice):
+        return part.indices(n)
+    if not -n <= part < n:
+        raise BadFrame(f"{where}: image {part} was asked for, there are {n}")
+    return (part % n, part % n + 1, 1)
+
+
+def _whole(shape: tuple[int, ...], window: list[tuple[int, int, int]]) -> bool:
+    return [(0, n, 1) for n in shape[-2:]] == list(window)
+
+
+def _keys(
+    path: str, name: str, shape: tuple[int, ...], leading: list[tuple[int, int, int]], window: list[tuple[int, int, int]]
+) -> Keys:
+    name = quote(name, safe="/_-.~:@,;=!*'() ")
+    cut = "" if _whole(shape, window) else ",".join(f"{a}:{b}:{s}" for a, b, s in window)
+    if not leading:
+        return Keys(f"{path}?path={name}&slice={cut}" if cut else f"{path}::{name}")
+    return Keys(f"{path}?path={name}&slice=", tuple(leading), f",{cut}" if cut else "")
+
+
+def read_mask(path: str, data_path: str | None) -> NDArray[Any]:
+    """The values [H W] of a mask in an HDF5 file, nonzero = masked: at `data_path`, or its largest whole-number data set."""
+    file = _open(path)
+    item = _get(file, data_path) if data_path else None
+    if item is None and data_path is None:
+        found = [i for i in _visit(file) if isinstance(i, h5py.Dataset) and i.ndim == 2 and i.dtype.kind in "iub"]
+        item = max(found, key=lambda d: d.size, default=None)
+    if not isinstance(item, h5py.Dataset):
+        raise CannotRead(f"{path}: no mask {data_path or '(a 2-D data set of whole numbers)'} in it")
+    dataset = _dataset(file, path, str(item.name))
+    check_size(path, dataset.shape, dataset.dtype)
+    return np.asarray(dataset[()])

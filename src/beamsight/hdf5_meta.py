@@ -1,0 +1,191 @@
+"""What an HDF5 file says beside its images: mask, geometry, highest valid count."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from beamsight.frame import Geometry
+from beamsight.geometry_files import CORNER_PX, length_m, wavelength_of_energy_m
+
+# NXmx: bits 16 to 30 are free for the facility, 31 marks virtual pixels; none of them is a fault.
+NXMX_BITS = 0xFFFF
+# CXI from version 1.5: invalid, saturated, hot, dead, shadowed, ignored, bad, missing, noisy, failed correction.
+# Left out: in the peak mask, out of the resolution limits, corrected, peak, background corrected.
+CXI_BITS = 1 | 2 | 4 | 8 | 16 | 64 | 128 | 512 | 1024 | 4096
+SEARCH_LIMIT = 10_000
+
+Place = tuple[slice, ...]
+Fields = dict[str, h5py.Dataset]
+_WANTED = re.compile(
+    r"(pixel_mask(_\d+)?|saturation_value|beam_center_[xy]|[xy]_pixel_size|(detector_)?distance|SDD"
+    r"|(incident_)?wavelength|photon_energy|incident_energy|energy)$"
+)
+
+
+def fields_of(file: h5py.File, name: str) -> Fields:
+    """The telling data sets of the entry that holds `name`; where two share a name, the one beside a detector."""
+    entry = file.get("/" + name.strip("/").split("/")[0])
+    found: Fields = {}
+    seen = 0
+
+    def add(path: str, item: Any) -> bool | None:
+        nonlocal seen
+        seen += 1
+        last = path.rsplit("/", 1)[-1]
+        if isinstance(item, h5py.Dataset) and _WANTED.match(last) and _fits(last, path):
+            found.setdefault(last, item)
+        return True if seen >= SEARCH_LIMIT else None
+
+    if isinstance(entry, h5py.Group):
+        entry.visititems(add)
+    return found
+
+
+def _fits(last: str, path: str) -> bool:
+    if last == "distance":
+        return "detector" in path
+    return last != "energy" or "source" in path
+
+
+def top_of(fields: Fields) -> float | None:
+    """The highest valid count."""
+    value = _number(fields.get("saturation_value"))
+    return value if value and value > 0 else None
+
+
+def mask_of(
+    file: h5py.File, name: str, shape: tuple[int, ...], fields: Fields, index: Callable[[int], tuple[int, ...]]
+) -> Callable[[int], NDArray[np.bool_] | None]:
+    """The trusted pixels of the n-th frame of data set `name`, as a function of n; None where the file has no mask."""
+    masks = [f for n, f in fields.items() if n.startswith("pixel_mask") and f.shape == shape[-2:]]
+    if masks:
+        bits = np.bitwise_or.reduce([m[()].astype(np.int64) for m in masks])
+        trust = (bits & NXMX_BITS) == 0
+        return lambda n: trust
+    mask = _sibling_mask(file, name)
+    if mask is None or mask.shape[-2:] != shape[-2:] or mask.dtype.kind not in "iub":
+        return lambda n: None
+    bad = _bad_bits(file)
+    if mask.ndim == 2:
+        still = _good(mask[()], bad)
+        return lambda n: still
+    return (lambda n: _good(mask[index(n)], bad)) if mask.shape == shape else lambda n: None
+
+
+def _sibling_mask(file: h5py.File, name: str) -> h5py.Dataset | None:
+    group = file.get(name.rsplit("/", 1)[0] or "/")
+    if not isinstance(group, h5py.Group):
+        return None
+    named = group.attrs.get("mask")
+    names = [named.decode() if isinstance(named, bytes) else named, "mask", "Mask"]
+    found = next((group.get(n) for n in names if isinstance(n, str) and n in group), None)
+    return found if isinstance(found, h5py.Dataset) else None
+
+
+def _bad_bits(file: h5py.File) -> int | None:
+    """The bits of a CXI mask that are faults; None, all of them, before version 1.5 and in other files."""
+    version = _number(file.get("cxi_version")) or 0
+    return CXI_BITS if version >= 150 else None
+
+
+def _good(mask: NDArray[Any], bad: int | None) -> NDArray[np.bool_]:
+    return np.asarray(mask == 0 if bad is None else (mask.astype(np.int64) & bad) == 0)
+
+
+def geometry_of(file: h5py.File, name: str, shape: tuple[int, int], fields: Fields) -> Geometry:
+    """The geometry [SI] that the entry of data set `name` gives for images of `shape`; what it does not give is None."""
+    x, y = _number(fields.get("beam_center_x")), _number(fields.get("beam_center_y"))
+    centre = None if x is None or y is None else (y - CORNER_PX, x - CORNER_PX)
+    distance = next((fields[n] for n in ("detector_distance", "distance", "SDD") if n in fields), None)
+    pixel_m, wavelength_m, distance_m = _metres(fields.get("x_pixel_size"), 1.0), _wavelength(fields), _metres(distance, 1.0)
+    if centre is None:
+        centre, q_per_px = _from_q(file, name, shape)
+        if pixel_m is None and q_per_px and wavelength_m and distance_m:
+            pixel_m = q_per_px * wavelength_m * distance_m / (2 * np.pi)
+    return Geometry(shape, pixel_m, wavelength_m, distance_m, centre)
+
+
+def _wavelength(fields: Fields) -> float | None:
+    for name in ("incident_wavelength", "wavelength"):
+        if name in fields:
+            return _metres(fields[name], 1e-10)
+    for name, default in (("photon_energy", 1.0), ("incident_energy", 1.0), ("energy", 1 / 1.602176634e-19)):
+        value = _number(fields.get(name))
+        if value is not None:
+            return wavelength_of_energy_m(value, _unit(fields[name]), default)
+    return None
+
+
+def _metres(field: h5py.Dataset | None, default: float) -> float | None:
+    value = _number(field)
+    return None if value is None or field is None else length_m(value, _unit(field), default)
+
+
+def _unit(field: h5py.Dataset) -> str:
+    unit = field.attrs.get("units", field.attrs.get("unit", b""))
+    unit = unit.item() if isinstance(unit, np.ndarray) and unit.size == 1 else unit
+    return unit.decode("utf-8", "replace") if isinstance(unit, bytes) else str(unit)
+
+
+def _number(field: Any) -> float | None:
+    """The first value of a data set as a finite number, None where it has none."""
+    if not isinstance(field, h5py.Dataset) or not field.size:
+        return None
+    try:
+        value = field[()] if not field.shape else field[(0,) * len(field.shape)]
+        number = float(value.decode() if isinstance(value, bytes) else value)
+    except (ValueError, TypeError, OSError):
+        return None
+    return number if np.isfinite(number) else None
+
+
+def _from_q(file: h5py.File, name: str, shape: tuple[int, int]) -> tuple[tuple[float, float] | None, float | None]:
+    """Beam centre (y, x) px and scattering vector a pixel, 1/m, of a data set with regular Qx and Qy beside it."""
+    group = file.get(name.rsplit("/", 1)[0] or "/")
+    if not isinstance(group, h5py.Group):
+        return None, None
+    fields = [group.get("Qx"), group.get("Qy")]
+    stacked = group.get("Q")
+    if isinstance(stacked, h5py.Dataset) and stacked.ndim == 3 and stacked.shape[0] >= 2:
+        grids, unit = [stacked[0], stacked[1]], _unit(stacked)
+    elif all(isinstance(f, h5py.Dataset) for f in fields):
+        grids, unit = [f[()] for f in fields if f is not None], _unit(fields[0]) if fields[0] is not None else ""
+    else:
+        return None, None
+    centre, step = centre_of_q(grids[0], grids[1], shape)
+    return centre, None if step is None else step * (1.0 if unit.strip() in ("1/m", "m^-1") else 1e9 if "n" in unit else 1e10)
+
+
+def centre_of_q(qx: NDArray[Any], qy: NDArray[Any], shape: tuple[int, int]) -> tuple[tuple[float, float] | None, float | None]:
+    """Where Qx = Qy = 0 (y, x) in pixels, and the step of Q a pixel, of grids [H W]; None where they are not regular.
+
+    One of the two may run along either axis. Regular: growing throughout, nine steps in ten within a fifth of the median.
+    """
+    found = {axis: (zero, step) for axis, zero, step in (_regular(q, shape) for q in (qx, qy))}
+    if set(found) != {0, 1}:
+        return None, None
+    return (found[0][0], found[1][0]), float(np.mean([abs(step) for _, step in found.values()]))
+
+
+def _regular(q: NDArray[Any], shape: tuple[int, int]) -> tuple[int, float, float]:
+    """The axis along which a grid [H W] grows (-1 where it is not regular), where on it the value is 0, and its step."""
+    if q.shape != shape or not np.isfinite(q).all():
+        return -1, 0.0, 0.0
+    lines = [q.mean(axis=1), q.mean(axis=0)]
+    axis = int(np.ptp(lines[1]) > np.ptp(lines[0]))
+    line, steps = lines[axis], np.diff(lines[axis])
+    step = float(np.median(steps))
+    if step == 0 or (steps / step <= 0).any() or np.mean(np.abs(steps / step - 1) > 0.2) > 0.1:
+        return -1, 0.0, 0.0
+    if line[0] * line[-1] > 0:  # the beam is beside the grid
+        return axis, -float(line[0]) / step, step
+    order = np.argsort(line)
+    return axis, float(np.interp(0.0, line[order], order)), step
