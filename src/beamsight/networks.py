@@ -84,7 +84,8 @@ class Mixer(nn.Module):
         query, key, value = asked.permute(2, 0, 3, 1, 4).unbind(0)
         tokens = tokens + self.join(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
         tokens = tokens + self.think(self.between(tokens))
-        return tokens.transpose(1, 2).unflatten(2, (height, breadth))
+        grid: Tensor = tokens.transpose(1, 2).unflatten(2, (height, breadth))
+        return grid
 
 
 class AlexNet(nn.Module):

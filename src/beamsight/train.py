@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.utils.tensorboard import SummaryWriter
 
-from beamsight.ahead import made_ahead
+from beamsight.ahead import keep_memory, made_ahead
 from beamsight.errors import BeamsightError, CannotRead, CannotWrite
 from beamsight.evaluate import average_precision, mean
 from beamsight.examples import Examples, Source
@@ -73,10 +73,13 @@ def train(
     """
     recipe, folder = recipe or task.recipe, Path(out)
     _prepare(folder, task, recipe, resume)
+    keep_memory()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     state = start(task.target, recipe, device)
     if (folder / CHECKPOINT).exists():
         restore(state, folder / CHECKPOINT)
+    if _ended(state, recipe):
+        return folder
     view, source = build_view(recipe.view).to(device), Source(task, recipe, frames)
     with torch.device(device):
         judged = list(source.validation(recipe.validation))
@@ -94,7 +97,7 @@ def train(
                 scores = average_precision(*answers(state.average, view, judged, task.target, recipe))
                 _compare(state, mean(scores), folder)
                 log.scores(state, task.target.names, scores)
-            ended = progress(state, recipe) >= 1 or 0 < recipe.patience <= state.since_best or interrupted()
+            ended = _ended(state, recipe) or interrupted()
             if ended or state.seconds + began - kept > CHECKPOINT_S:
                 save(state, folder / CHECKPOINT)
                 kept = state.seconds + began
@@ -109,7 +112,8 @@ def start(target: Target, recipe: Recipe, device: str = "cpu") -> State:
     """A training before its first step: weights from the recipe's seed."""
     torch.manual_seed(recipe.seed)
     channels = build_view(recipe.view).shape(recipe.size, recipe.size)[0]
-    network = build_network(recipe.network, channels, target.width).to(device, memory_format=torch.channels_last)
+    network = build_network(recipe.network, channels, target.width).to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast, and unknown to the stubs
     # Biases and norms are left free: to shrink them would shift what the network calls zero.
     matrices = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]
@@ -170,6 +174,10 @@ def progress(state: State, recipe: Recipe) -> float:
     return max(state.step / recipe.steps, hours)
 
 
+def _ended(state: State, recipe: Recipe) -> bool:
+    return progress(state, recipe) >= 1 or 0 < recipe.patience <= state.since_best
+
+
 def learning_rate(state: State, recipe: Recipe) -> float:
     """Linear warm-up, then a cosine to zero at the end."""
     warm = min(1.0, (state.step + 1) / max(1, recipe.warmup))
@@ -212,17 +220,24 @@ def restore(state: State, path: Path) -> None:
             numbers, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
         state.network.load_state_dict(_under(tensors, "network."))
         state.average.load_state_dict(_under(tensors, "average."))
-        moments: dict[int, dict[str, Tensor]] = {}
-        for name, value in _under(tensors, "optimizer.").items():
-            number, key = name.split(".", 1)
-            moments.setdefault(int(number), {})[key] = value
-        state.optimizer.load_state_dict(state.optimizer.state_dict() | {"state": moments})
+        state.optimizer.load_state_dict(state.optimizer.state_dict() | {"state": _moments(state, _under(tensors, "optimizer."))})
         state.step, state.since_best = int(numbers["step"]), int(numbers["since_best"])
         state.seconds, state.best = float(numbers["seconds"]), float(numbers["best"])
     except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
         raise CannotRead(
             f"{path}: no checkpoint of this training ({str(error).splitlines()[0]}); remove it or start elsewhere"
         ) from None
+
+
+def _moments(state: State, tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
+    """The optimizer's memory of each weight, in the weight's own order in memory: its fused step reads both side by side."""
+    weights = [p for group in state.optimizer.param_groups for p in group["params"]]
+    moments: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        number, key = name.split(".", 1)
+        placed = torch.empty_like(weights[int(number)]).copy_(value).detach() if value.ndim else value
+        moments.setdefault(int(number), {})[key] = placed
+    return moments
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
