@@ -1,0 +1,281 @@
+"""A trained model that can be handed to someone: a folder with a graph, its weights and a card that says what they are.
+
+Answering needs no torch and none of the task's code: the card says it all.
+"""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from beamsight.answer import Answer
+from beamsight.errors import BadBundle, BadFrame, UnknownTask
+from beamsight.frame import Frame, Geometry, fit
+from beamsight.modelfiles import MAX_HEADER_BYTES, check_onnx, check_safetensors, refuse_pickle
+from beamsight.targets import OneOf, Tags, Target
+
+SHIPPED = Path(__file__).parent / "bundles"
+MODEL, WEIGHTS, CARD = "model.onnx", "weights.safetensors", "card.json"
+_NEEDED = ("task", "question", "size", "target", "threshold", "doubtful", "calibration", "precision", "version", "sha256")
+# Above this a folder is no model of ours, and is not read into memory.
+MAX_FILE_BYTES = 1_000_000_000
+
+
+class Refusal(Protocol):
+    """What a reader gives in place of a frame that it could not read."""
+
+    @property
+    def key(self) -> str:
+        """The frame's key."""
+
+    @property
+    def reason(self) -> str:
+        """Why it was not read, in one line."""
+
+
+Asked: TypeAlias = "Frame | NDArray[Any] | Refusal"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A trained model: the folder it lies in, its card, and its ONNX graph as bytes. Made by `load`."""
+
+    folder: Path
+    card: dict[str, Any]
+    onnx: bytes = field(repr=False, compare=False)
+
+    @property
+    def name(self) -> str:
+        """Task, version and the first figures of the graph's checksum: what a result should quote."""
+        return f"{self.card['task']} {self.card['version']} ({self.card['sha256'][MODEL][:12]})"
+
+    @property
+    def target(self) -> Target:
+        """What is asked, and the names of the answers."""
+        return _target(self.card)
+
+    @property
+    def size(self) -> int:
+        """Side in pixels of the square that the network sees."""
+        return int(self.card["size"])
+
+    def predict(
+        self, frames: Asked | Iterable[Asked], batch: int = 16, threshold: float | Sequence[float] | None = None
+    ) -> Iterator[Answer]:
+        """One Answer a frame, in order, as the frames come: never more than `batch` are held.
+
+        `frames`: Frames of any size, arrays [H W] or stacks [N H W] in counts (NaN, infinite and negative pixels are not
+        trusted), or a reader's refusals, which become answers with an error. `threshold`, one number or one a name [T],
+        replaces the card's. Raises BadBundle where the graph cannot be run, BadFrame for an array that is no image.
+        """
+        limits = _limits(self.card, threshold)
+        for group, logits, _, seconds in self._run(frames, batch):
+            rows = iter(logits)
+            for frame, trouble in group:
+                if trouble is None:
+                    yield self._answer(frame.key, next(rows), limits, seconds)
+                else:
+                    yield Answer(frame.key, error=trouble)
+
+    def embed(self, frames: Asked | Iterable[Asked], batch: int = 16) -> Iterator[tuple[str, NDArray[np.float32] | None]]:
+        """(key, embedding [E] float32) of each frame, in order; None in place of the embedding of a refused frame."""
+        for group, _, embedding, _ in self._run(frames, batch):
+            rows = iter(embedding)
+            yield from ((frame.key, next(rows) if trouble is None else None) for frame, trouble in group)
+
+    def probability(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """[... T] logits to calibrated probabilities: of scale * logits + shift, both from the card."""
+        scale, shift = (np.asarray(self.card["calibration"][k], np.float32) for k in ("scale", "shift"))
+        return self.target.probability(scale * logits + shift)
+
+    def _answer(self, key: str, logits: NDArray[np.float32], limits: Sequence[float], seconds: float) -> Answer:
+        if not np.isfinite(logits).all():
+            return Answer(key, error="the model gave no number for this frame; its counts are beyond what it was made for")
+        p = self.probability(logits)
+        answer = self.target.decode(p.tolist(), limits)
+        bands = zip(self.target.names, p, self.card["doubtful"], strict=True)
+        unsure = [name for name, value, (low, high) in bands if low <= value <= high]
+        if isinstance(answer, str):
+            unsure = [name for name in unsure if name == answer]
+        return Answer(key, answer, dict(zip(self.target.names, map(float, p), strict=True)), unsure, seconds)
+
+    def _run(self, frames: Asked | Iterable[Asked], batch: int) -> Iterator[tuple[list[tuple[Any, str | None]], Any, Any, float]]:
+        """(items and what is wrong with them, logits, embeddings, seconds a frame) of each batch; the arrays are of good items."""
+        with ThreadPoolExecutor(1) as pool:
+            # The graph is compiled while the first frames are read.
+            graph = pool.submit(lambda: self._graph)
+            coming = iter(_each(frames))
+            while group := [_seen(f, self.size) for f in islice(coming, batch)]:
+                start = time.perf_counter()
+                good = [frame for frame, trouble in group if trouble is None and isinstance(frame, Frame)]
+                logits, embedding = _infer(graph.result(), good) if good else ((), ())
+                yield group, logits, embedding, (time.perf_counter() - start) / max(1, len(good))
+
+    @cached_property
+    def _graph(self) -> Any:
+        import openvino
+
+        try:
+            core = openvino.Core()
+            # From memory, so that what runs is what was checked, and no other file can be reached.
+            model = core.read_model(self.onnx, b"")
+            return core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": self.card["precision"]})
+        except RuntimeError as error:
+            raise BadBundle(f"{self.folder / MODEL}: OpenVINO cannot run the graph: {_first_line(error)}") from None
+
+
+def load(name: str | Path) -> Bundle:
+    """The bundle of a task that ships with beamsight, or of a folder with model.onnx, weights.safetensors and card.json.
+
+    Raises UnknownTask with the close names, BadBundle where a file is missing, altered or of a kind that is not loaded.
+    """
+    folder = _find(name)
+    card = _read_card(folder / CARD)
+    graph = _read_checked(folder, MODEL, card)
+    check_onnx(graph, str(folder / MODEL))
+    weights = _read_checked(folder, WEIGHTS, card)
+    check_safetensors(weights[: MAX_HEADER_BYTES + 8], len(weights), str(folder / WEIGHTS))
+    return Bundle(folder, card, graph)
+
+
+def shipped() -> dict[str, Path]:
+    """The bundles that ship with beamsight, by task name."""
+    return {p.parent.name.replace("_", "-"): p.parent for p in sorted(SHIPPED.glob(f"*/{CARD}"))}
+
+
+def _find(name: str | Path) -> Path:
+    known = shipped()
+    if str(name) in known:
+        return known[str(name)]
+    path = Path(name)
+    if path.is_dir():
+        return path
+    if path.is_file():
+        return _folder_of(path)
+    close = get_close_matches(str(name), known, n=3, cutoff=0.4) or list(known)
+    hint = f"did you mean {' or '.join(close)}?" if close else "no model ships with this copy."
+    raise UnknownTask(f"no task or model folder is called {str(name)!r}; {hint} `beamsight tasks` lists them")
+
+
+def _folder_of(path: Path) -> Path:
+    if path.name in (MODEL, WEIGHTS, CARD):
+        return path.parent
+    with path.open("rb") as file:
+        refuse_pickle(file.read(16), str(path))
+    raise BadBundle(f"{path}: a model is a folder with {MODEL}, {WEIGHTS} and {CARD}; this is one file")
+
+
+def _read_card(path: Path) -> dict[str, Any]:
+    try:
+        card = json.loads(_read(path))
+    except (ValueError, RecursionError):
+        raise BadBundle(f"{path}: not the JSON that a card is; fetch or export the model again") from None
+    missing = [k for k in _NEEDED if k not in card] if isinstance(card, dict) else ["everything"]
+    if missing:
+        raise BadBundle(f"{path}: the card lacks {', '.join(missing)}; fetch or export the model again")
+    try:
+        _check_card(card)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise BadBundle(f"{path}: the card contradicts itself ({error}); fetch or export the model again") from None
+    return dict(card)
+
+
+def _check_card(card: dict[str, Any]) -> None:
+    width = _target(card).width
+    lists = {"threshold": card["threshold"], "doubtful": card["doubtful"]} | {
+        k: card["calibration"][k] for k in ("scale", "shift")
+    }
+    for key, values in lists.items():
+        shape = (width, 2) if key == "doubtful" else (width,)
+        if np.asarray(values, float).shape != shape:
+            raise ValueError(f"{key} is not {shape} numbers")
+    if not 1 <= int(card["size"]) <= 16384 or card["precision"] not in ("f32", "bf16"):
+        raise ValueError(f"size {card['size']} and precision {card['precision']} are not ones that exist")
+    if not all(isinstance(card["sha256"][name], str) for name in (MODEL, WEIGHTS)):
+        raise ValueError("sha256 names no checksums")
+
+
+def _target(card: dict[str, Any]) -> Target:
+    kinds: dict[str, type[Tags] | type[OneOf]] = {"tags": Tags, "one_of": OneOf}
+    return kinds[card["target"]["kind"]](tuple(map(str, card["target"]["names"])))
+
+
+def _read_checked(folder: Path, name: str, card: dict[str, Any]) -> bytes:
+    data = _read(folder / name)
+    refuse_pickle(data[:16], str(folder / name))
+    found = hashlib.sha256(data).hexdigest()
+    if found != card["sha256"][name]:
+        raise BadBundle(
+            f"{folder / name}: its SHA-256 is {found[:12]}..., the card says {card['sha256'][name][:12]}...; "
+            "the file was altered or damaged, fetch or export the model again"
+        )
+    return data
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise BadBundle(f"{path}: {path.stat().st_size} bytes; a model file holds at most {MAX_FILE_BYTES}")
+        return path.read_bytes()
+    except OSError as error:
+        raise BadBundle(f"{path}: {error.strerror}; a model is a folder with {MODEL}, {WEIGHTS} and {CARD}") from None
+
+
+def _limits(card: dict[str, Any], threshold: float | Sequence[float] | None) -> list[float]:
+    own = [float(t) for t in card["threshold"]]
+    return own if threshold is None else [float(t) for t in np.broadcast_to(np.asarray(threshold, float), len(own))]
+
+
+def _each(frames: Asked | Iterable[Asked]) -> Iterator[Frame | Refusal]:
+    one = isinstance(frames, Frame) or hasattr(frames, "reason") or (isinstance(frames, np.ndarray) and frames.ndim == 2)
+    items = cast("Iterable[Asked]", [frames] if one else frames)
+    for number, item in enumerate(items):
+        yield _frame(item, f"array/{number:08d}") if isinstance(item, np.ndarray) else item
+
+
+def _frame(array: NDArray[Any], key: str) -> Frame:
+    if array.ndim != 2 or not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(array):
+        raise BadFrame(f"{key}: an array of shape {array.shape} and type {array.dtype} is no image; give [H W] or [N H W] counts")
+    image = array.astype(np.float32)
+    with np.errstate(invalid="ignore"):
+        mask = np.isfinite(image) & (image >= 0)
+    return Frame(image, mask, Geometry((image.shape[0], image.shape[1])), key)
+
+
+def _seen(item: Frame | Refusal, size: int) -> tuple[Frame | Refusal, str | None]:
+    """The frame as the network sees it, and None; or the item itself and why it is not answered."""
+    if not isinstance(item, Frame):
+        return item, item.reason
+    frame = item if item.image.shape == (size, size) else fit(item, size)
+    if not frame.mask.any():
+        return frame, "no pixel can be trusted: all are masked, negative or not finite"
+    return frame, None
+
+
+def _infer(graph: Any, frames: Sequence[Frame]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    mask = np.stack([f.mask & np.isfinite(f.image) for f in frames])
+    counts = np.where(mask, np.stack([f.image for f in frames]), 0).astype(np.float32, copy=False)
+    try:
+        result = graph({"counts": counts, "mask": mask.astype(np.float32)})
+        return np.asarray(result["logits"]), np.asarray(result["embedding"])
+    except (RuntimeError, KeyError) as error:
+        raise BadBundle(f"the model's graph does not take counts and mask {counts.shape}: {_first_line(error)}") from None
+
+
+def _first_line(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if lines else type(error).__name__)[:200]

@@ -1,0 +1,421 @@
+"""The command line: each verb parses, calls one function and prints. Imports stand in the verb that needs them."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import closing as closing_of
+from contextlib import contextmanager
+from dataclasses import asdict, fields, make_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+from cyclopts import App, CycloptsError, Parameter
+
+from beamsight.errors import BeamsightError, CannotRead, CannotWrite
+from beamsight.recipe import Recipe
+
+if TYPE_CHECKING:
+    RecipeOptions = Recipe
+else:
+    # The options of `train` are the fields of a recipe; those not given keep the task's own value.
+    _KINDS = get_type_hints(Recipe)
+    RecipeOptions = make_dataclass("RecipeOptions", [(f.name, _KINDS[f.name] | None, None) for f in fields(Recipe)])
+    # cyclopts looks for the types of a dataclass in its module.
+    RecipeOptions.__module__ = __name__
+
+
+def _versions() -> str:
+    from beamsight.doctor import versions
+
+    return versions()
+
+
+_AS_THE_TASK = RecipeOptions()
+
+app = App(
+    name="beamsight",
+    help="Answer questions about detector images with models trained on simulated physics.",
+    version=_versions,
+    version_format="plaintext",
+    help_format="markdown",
+    help_on_error=False,
+    suppress_keyboard_interrupt=False,
+    print_error=False,
+    exit_on_error=False,
+    result_action="return_value",
+)
+app.register_install_completion_command()
+
+Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
+Jobs = Annotated[int, Parameter(name=["--jobs", "-j"])]
+Flag = Annotated[bool, Parameter(negative="")]
+Quiet = Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")]
+Verbose = Annotated[bool, Parameter(name=["--verbose", "-v"], negative="")]
+
+
+@app.command
+def predict(
+    model: str,
+    /,
+    *paths: str,
+    output: Output = None,
+    json: Flag = False,
+    mask: Path | None = None,
+    poni: Path | None = None,
+    frames: str | None = None,
+    threshold: float | None = None,
+    jobs: Jobs = 0,
+    overwrite: Flag = False,
+    no_report: Flag = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> int:
+    """Answer a model's question for every frame of files, folders, globs or HDF5 addresses.
+
+    Example: `beamsight predict scattering-tags run_12.h5 "scan/*.cbf" -o out`
+
+    The folder OUT gets answers.jsonl (a line a frame, as they come), answers.csv, answers.h5 and report.html. The same command
+    goes on where a run was stopped. Exit status: 0 all answered, 1 some refused, 2 usage, 3 nothing readable, 130 Ctrl-C.
+
+    Parameters
+    ----------
+    model
+        A task whose model ships, or a model folder.
+    paths
+        Files, folders, globs, `@list.txt`, or addresses such as `file.h5::/entry/data/data`.
+    output
+        Folder of the results. May be left out with --json.
+    json
+        Print the lines of answers.jsonl on standard output.
+    mask
+        Mask file for all frames: 1 = masked.
+    poni
+        Geometry file of pyFAI.
+    frames
+        Which frames of each stack, as `start:stop:step`.
+    threshold
+        Probability from which a tag is named, in place of the model's own.
+    jobs
+        Reading processes; 0 leaves one processor to the model.
+    overwrite
+        Begin anew in a folder that holds answers.
+    no_report
+        Write no report.html.
+    verbose
+        Say more.
+    quiet
+        Say nothing but errors.
+    """
+    from beamsight.bundle import load
+    from beamsight.running import Wanted, answer_paths
+
+    if not paths or (output is None and not json):
+        return _usage("predict", "name what to read" if not paths else "give -o OUT for the results, or --json to print them")
+    if threshold is not None and not 0 <= threshold <= 1:
+        return _usage("predict", f"--threshold {threshold} is no probability; give one between 0 and 1")
+    _log(verbose)
+    reading = {"mask": mask, "poni": poni, "frames": frames, "jobs": jobs or max(1, min(8, (os.cpu_count() or 2) - 1))}
+    wanted = Wanted(output, json, overwrite, quiet, not no_report, threshold)
+    return answer_paths(load(model), list(paths), reading, wanted)
+
+
+@app.command
+def demo(task: str | None = None, /, *, output: Output = Path("demo-out")) -> int:
+    """Answer real images that the package sasdata brings: X-ray and neutron small-angle scattering.
+
+    Example: `beamsight demo -o demo-out`
+
+    Parameters
+    ----------
+    task
+        A task or model folder; by default the first model that ships.
+    output
+        Folder of the results, begun anew.
+    """
+    from importlib.util import find_spec
+
+    from beamsight.bundle import shipped
+
+    spec = find_spec("sasdata")
+    if spec is None or spec.origin is None:
+        return _usage("demo", "the images come with the package sasdata: pip install 'beamsight[demo]'")
+    models = [task] if task else list(shipped())
+    if not models:
+        return _usage("demo", "no model ships with this copy; name a model folder")
+    images = Path(spec.origin).parent / "example_data" / "2d_data"
+    return predict(models[0], str(images / "*.h5"), output=output, overwrite=True)
+
+
+@app.command
+def show(
+    path: str,
+    /,
+    *,
+    output: Output = None,
+    task: str | None = None,
+    mask: Path | None = None,
+    poni: Path | None = None,
+    frames: str | None = None,
+) -> int:
+    """Show a frame: its picture, mask, geometry and, with --task, the answer.
+
+    Example: `beamsight show run_12.h5 --frames 5 -o frame.png --task scattering-tags`
+
+    Parameters
+    ----------
+    path
+        A file, folder or address; the first frame is shown.
+    output
+        Picture to write, PNG by its name; else the picture is drawn on the terminal.
+    task
+        A task or model folder that should answer.
+    mask
+        Mask file: 1 = masked.
+    poni
+        Geometry file of pyFAI.
+    frames
+        Which frames, as `start:stop:step`; the first of them is shown.
+    """
+    from beamsight.console import NOTHING, out, say
+    from beamsight.frame import Frame
+    from beamsight.show import draw, facts, save
+    from beamsight.sources import read_frames
+
+    with closing_of(read_frames([path], mask=mask, poni=poni, frames=frames)) as coming:
+        frame = next(coming, None)
+    if not isinstance(frame, Frame):
+        say(f"beamsight: {frame.key}: {frame.reason}" if frame else f"beamsight: {path}: no frame found")
+        return NOTHING
+    answer = _answer(frame, task)
+    for line in facts(frame, answer):
+        out(line)
+    if output is not None:
+        save(frame, answer, output)
+        out(f"picture: {output}")
+    elif sys.stdout.isatty():
+        draw(frame)
+    return 0
+
+
+def _answer(frame: Any, task: str | None) -> Any:
+    from beamsight.bundle import load
+
+    return None if task is None else next(load(task).predict(frame))
+
+
+@app.command
+def tasks() -> int:
+    """List the tasks: what can be asked, and which model answers.
+
+    Example: `beamsight tasks`
+    """
+    from beamsight.bundle import load, shipped
+    from beamsight.console import out
+    from beamsight.doctor import needs_torch
+
+    known = {name: (load(folder).card["question"], load(folder).name) for name, folder in shipped().items()}
+    if needs_torch("") is None:
+        from beamsight.task import find_tasks
+
+        known = {t.name: (t.question, "no model ships; train one") for t in find_tasks().values()} | known
+    for name, (question, model) in sorted(known.items()):
+        out(f"{name}\n  {question}\n  model: {model}")
+    if not known:
+        out("no task is known to this copy: no model ships, and tasks themselves need pip install 'beamsight[train]'")
+    return 0
+
+
+@app.command
+def doctor() -> int:
+    """Tell what is installed, what is missing and what to do about it.
+
+    Example: `beamsight doctor`
+    """
+    from beamsight.console import ALL, SOME, out
+    from beamsight.doctor import examine
+
+    rows, works = examine()
+    for thing, found, what in rows:
+        out(f"{thing:<18}{found:<14}{what}")
+    return ALL if works else SOME
+
+
+@app.command
+def simulate(
+    task: str,
+    out: Path,
+    /,
+    *,
+    number: Annotated[int, Parameter(name=["-n", "--number"])] = 1000,
+    seed: int = 0,
+) -> int:
+    """Simulate labelled frames into a folder of HDF5 files.
+
+    Example: `beamsight simulate scattering-tags frames -n 10000 --seed 1`
+
+    Parameters
+    ----------
+    task
+        What to simulate.
+    out
+        Folder of the frames.
+    number
+        How many.
+    seed
+        The same seed gives the same frames.
+    """
+    with _torch("simulate"):
+        from beamsight.archive import write_archive
+        from beamsight.task import find_task
+
+        with _stopping():
+            write_archive(find_task(task), out, number, seed)
+    return 0
+
+
+@app.command
+def train(
+    task: str,
+    out: Path,
+    /,
+    *,
+    recipe: Annotated[RecipeOptions, Parameter(name="*", show_default=False)] = _AS_THE_TASK,
+    overwrite: Flag = False,
+) -> int:
+    """Train a model on frames that are simulated as it goes. The same command goes on where a training was stopped.
+
+    Example: `beamsight train scattering-tags run --steps 20000 --batch 64`
+
+    Parameters
+    ----------
+    task
+        What to learn.
+    out
+        Folder of the run.
+    recipe
+        Each number of the recipe; those not given are the task's own.
+    overwrite
+        Begin anew in a folder that holds a run.
+    """
+    with _torch("train"):
+        from beamsight.task import find_task
+        from beamsight.train import train as run
+
+        found = find_task(task)
+        changed = {k: v for k, v in asdict(recipe).items() if v is not None}
+        run(found, out, recipe=replace(found.recipe, **changed), resume=not overwrite)
+    return 0
+
+
+@app.command
+def evaluate(bundle: str, frames: Path | None = None, /) -> int:
+    """Score a model on labelled frames, by default on fresh simulated ones.
+
+    Example: `beamsight evaluate run/bundle frames`
+
+    Parameters
+    ----------
+    bundle
+        A model folder, or a task whose model ships.
+    frames
+        Folder made by `beamsight simulate`.
+    """
+    with _torch("evaluate"):
+        from beamsight.bundle import load
+        from beamsight.evaluate import evaluate as score
+
+        with _stopping():
+            _print(score(load(bundle), frames))
+    return 0
+
+
+@app.command
+def export(run: Path, out: Path, /) -> int:
+    """Make a model folder of a training run.
+
+    Example: `beamsight export run my-model`
+
+    Parameters
+    ----------
+    run
+        Folder of a training.
+    out
+        Folder of the model.
+    """
+    with _torch("export"):
+        from beamsight.export import export as write
+
+        with _stopping():
+            write(run, out)
+    return 0
+
+
+def _print(scores: Any) -> None:
+    import json
+
+    from beamsight.console import out
+
+    out(json.dumps(scores, indent=1, ensure_ascii=False, default=float))
+
+
+class _Missing(BeamsightError):
+    """A verb whose packages are not installed."""
+
+
+@contextmanager
+def _torch(verb: str) -> Iterator[None]:
+    from beamsight.doctor import needs_torch
+
+    missing = needs_torch(verb)
+    if missing:
+        raise _Missing(missing)
+    yield
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    from beamsight.console import stoppable
+
+    with stoppable():
+        yield
+
+
+def _usage(verb: str, text: str) -> int:
+    from beamsight.console import USAGE, say
+
+    say(f"beamsight {verb}: {text} (`beamsight {verb} --help` has an example)")
+    return USAGE
+
+
+def _log(verbose: bool) -> None:
+    import logging
+
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, format="%(name)s: %(message)s")
+
+
+def run(arguments: list[str]) -> int:
+    """The exit status of a command; whatever goes wrong is one line on standard error."""
+    from beamsight.console import NOTHING, SOME, USAGE, Stopped, say
+
+    try:
+        status = app(arguments)
+    except CycloptsError as error:
+        say(f"beamsight: {' '.join(str(error).split())} (`beamsight --help` lists the verbs)")
+        return USAGE
+    except KeyboardInterrupt as stopped:
+        say("beamsight: stopped; what was done is kept, the same command goes on from there")
+        return stopped.status if isinstance(stopped, Stopped) else 130
+    except BeamsightError as error:
+        say(f"beamsight: {error}")
+        kinds = {CannotWrite: SOME, CannotRead: NOTHING}
+        return next((code for kind, code in kinds.items() if isinstance(error, kind)), USAGE)
+    return status if isinstance(status, int) else 0
+
+
+def main() -> None:
+    """The command `beamsight`."""
+    sys.exit(run(sys.argv[1:]))

@@ -1,0 +1,113 @@
+"""The whole of one run: frames in, a record, tables and a page out; resumable, in bounded memory."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from beamsight.answer import Answer
+from beamsight.answers import Store, open_store, read_about, read_answers, write_csv, write_hdf5
+from beamsight.bundle import MODEL, Bundle, Refusal
+from beamsight.frame import Frame
+from beamsight.report import keep_picture, write_report
+
+
+@dataclass
+class Tally:
+    """What a run did so far. `reading_s` is the time spent waiting for frames, `answering_s` that spent in the model;
+    `masked` the sum over the `seen` frames of the share of their pixels that is not trusted.
+    """
+
+    frames: int = 0
+    refused: int = 0
+    reading_s: float = 0.0
+    answering_s: float = 0.0
+    seen: int = 0
+    masked: float = 0.0
+    started: float = field(default_factory=time.perf_counter)
+
+    def add(self, answer: Answer, item: Frame | Refusal) -> None:
+        """Count one more answer and the frame it is of."""
+        self.frames += 1
+        self.refused += answer.error is not None
+        self.answering_s += answer.seconds
+        if isinstance(item, Frame):
+            self.seen += 1
+            self.masked += 1 - float(np.mean(item.mask))
+
+    @property
+    def rate(self) -> float:
+        """Frames a second since the start."""
+        return self.frames / max(1e-9, time.perf_counter() - self.started)
+
+
+def about_run(bundle: Bundle, command: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What `run.json` and the page say of a run."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        own = version("beamsight")
+    except PackageNotFoundError:
+        own = "unknown"
+    card = bundle.card
+    kept = {k: card[k] for k in ("task", "question", "version", "threshold")} | {"kind": card["target"]["kind"]}
+    names = {"names": list(bundle.target.names), "model": bundle.name, "sha256": card["sha256"][MODEL]}
+    return kept | names | {"beamsight": own, "command": command, "options": options}
+
+
+def predict_into(
+    store: Store | None,
+    bundle: Bundle,
+    frames: Iterable[Frame | Refusal],
+    tally: Tally,
+    threshold: float | None = None,
+    pictures: bool = True,
+    tell: Callable[[Answer], None] | None = None,
+) -> None:
+    """Answer `frames`, each appended to the record at once; `tell` hears every answer; `tally` counts along.
+
+    Raises CannotWrite where the record or a thumbnail cannot be written; what was written before stays whole.
+    """
+    waiting: deque[Frame | Refusal] = deque()
+    for answer in bundle.predict(_watched(frames, waiting, tally), threshold=threshold):
+        item = waiting.popleft()
+        tally.add(answer, item)
+        if store is not None:
+            # The picture first: a line that is there is never looked at again.
+            if pictures and isinstance(item, Frame):
+                keep_picture(store.folder, store.count, item)
+            store.add(answer)
+        if tell is not None:
+            tell(answer)
+
+
+def _watched(frames: Iterable[Any], waiting: deque[Any], tally: Tally) -> Iterator[Any]:
+    coming = iter(frames)
+    while True:
+        start = time.perf_counter()
+        item = next(coming, None)
+        tally.reading_s += time.perf_counter() - start
+        if item is None:
+            return
+        waiting.append(item)
+        yield item
+
+
+def write_tables(folder: Path, report: bool = True) -> None:
+    """`answers.csv`, `answers.h5` and, with `report`, `report.html` of the record in `folder`. Raises CannotWrite."""
+    about = read_about(folder)
+    write_csv(folder, about["names"])
+    write_hdf5(folder, about["names"], about)
+    if report:
+        write_report(folder, about)
+
+
+__all__ = ["Tally", "about_run", "open_store", "predict_into", "read_answers", "write_tables"]

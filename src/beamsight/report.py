@@ -1,0 +1,185 @@
+"""The answers of a run as one HTML page that opens anywhere, without a network: pictures, tags, filters.
+
+A page of a million pictures would open nowhere, so at most `MAX_PICTURES` frames, evenly spaced, are shown; all are counted.
+"""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+import hashlib
+import re
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from beamsight.answer import Answer
+from beamsight.answers import REPORT, THUMBNAILS, read_answers, writing
+from beamsight.display import LEGEND, VIRIDIS, thumbnail
+from beamsight.frame import Frame
+
+MAX_PICTURES = 1000
+MAX_REFUSALS = 1000
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass
+class Summary:
+    """Counts over every line of a run: frames, refused, doubtful (with at least one doubtful name), and `tags` {name: frames}."""
+
+    frames: int = 0
+    refused: int = 0
+    doubtful: int = 0
+    tags: dict[str, int] = field(default_factory=dict)
+    unsure: dict[str, int] = field(default_factory=dict)
+
+    def add(self, answer: Answer) -> None:
+        """Count one more answer."""
+        self.frames += 1
+        self.refused += answer.error is not None
+        self.doubtful += bool(answer.doubtful)
+        for counts, names in ((self.tags, answer.names), (self.unsure, answer.doubtful)):
+            for name in names:
+                counts[name] = counts.get(name, 0) + 1
+
+    @property
+    def answered(self) -> int:
+        """Frames that were not refused."""
+        return self.frames - self.refused
+
+    def told(self, names: Sequence[str]) -> str:
+        """One line: how often each name occurs, the frequent ones first."""
+        ranked = sorted((n for n in names if self.tags.get(n)), key=lambda n: -self.tags[n])
+        often = ", ".join(f"{n} {self.tags[n]:,}" for n in ranked) or "none"
+        return f"{self.answered:,} frames answered, {self.refused:,} refused, {self.doubtful:,} with a doubt: {often}"
+
+
+def summarise(folder: Path, rows: int = 20) -> tuple[Summary, list[Answer]]:
+    """The Summary of every line in a folder, and the first `rows` answers."""
+    summary = Summary()
+    first: list[Answer] = []
+    for answer in read_answers(folder):
+        summary.add(answer)
+        if len(first) < rows:
+            first.append(answer)
+    return summary, first
+
+
+def spacing(frames: int) -> int:
+    """Every how many frames one is shown: the smallest power of two that shows at most MAX_PICTURES."""
+    step = 1
+    while -(-frames // step) > MAX_PICTURES:
+        step *= 2
+    return step
+
+
+def keep_picture(folder: Path, number: int, frame: Frame) -> None:
+    """Keep a thumbnail of line `number` of the record if a page of number + 1 frames shows it; drop those it no longer shows.
+
+    Raises CannotWrite.
+    """
+    step = spacing(number + 1)
+    if number % step:
+        return
+    path = _picture(folder, number)
+    with writing(path) as part:
+        path.parent.mkdir(exist_ok=True)
+        if step != spacing(number):
+            _thin(path.parent, step)
+        part.write_bytes(thumbnail(frame))
+
+
+def _thin(folder: Path, step: int) -> None:
+    for path in folder.glob("*.webp"):
+        if int(path.stem) % step:
+            path.unlink()
+
+
+def _picture(folder: Path, number: int) -> Path:
+    return folder / THUMBNAILS / f"{number:010d}.webp"
+
+
+@dataclass(frozen=True)
+class Card:
+    """One shown frame: its line's number, its answer, a short name for it and its picture as a data URL (or "")."""
+
+    number: int
+    answer: Answer
+    title: str
+    picture: str
+
+
+def write_report(folder: Path, about: dict[str, Any]) -> Path:
+    """`report.html` of the answers in `folder`; `about` is what `run.json` holds. Gives its path; raises CannotWrite."""
+    import jinja2
+
+    summary, _ = summarise(folder)
+    loader = jinja2.FileSystemLoader(_TEMPLATES)
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["breakable"] = _breakable
+    script = (_TEMPLATES / "report.js").read_text()
+    page = environment.get_template("report.html").stream(
+        about=about,
+        summary=summary,
+        names=sorted(about["names"], key=lambda n: (-summary.tags.get(n, 0), about["names"].index(n))),
+        cards=_cards(folder, spacing(summary.frames)),
+        refusals=_refusals(folder),
+        step=spacing(summary.frames),
+        max_refusals=MAX_REFUSALS,
+        made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
+        legend=LEGEND,
+        gradient=_gradient(),
+        style=(_TEMPLATES / "report.css").read_text(),
+        script=script,
+        # Only this script may run: whatever a file is called, nothing of it is executed.
+        script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+    with writing(folder / REPORT) as part, part.open("wb") as file:
+        page.dump(file, encoding="utf-8", errors="backslashreplace")
+    return folder / REPORT
+
+
+def _cards(folder: Path, step: int) -> Iterator[Card]:
+    for number, answer in enumerate(read_answers(folder)):
+        if number % step == 0 and answer.error is None:
+            yield Card(number, answer, title_of(answer.key), _data_url(_picture(folder, number)))
+
+
+def _refusals(folder: Path) -> Iterator[Answer]:
+    shown = 0
+    for answer in read_answers(folder):
+        if answer.error is not None and shown < MAX_REFUSALS:
+            shown += 1
+            yield answer
+
+
+def _data_url(path: Path) -> str:
+    try:
+        return "data:image/webp;base64," + b64encode(path.read_bytes()).decode()
+    except OSError:
+        return ""
+
+
+def title_of(key: str) -> str:
+    """A short name of a frame for people: the file's name and, where a file holds several frames, the number of this one."""
+    url = re.fullmatch(r"(?:[a-z]+:)?(?P<file>.*?)(?:\?(?P<query>.*)|::(?P<path>[^?]*)(?:\?(?P<slice>.*))?)?", key, re.DOTALL)
+    if url is None:
+        return key
+    number = re.search(r"slice=([\d,]+)", key)
+    name = Path(url["file"]).name or key
+    return f"{name} [{number[1]}]" if number else name
+
+
+def _breakable(text: str) -> Any:
+    """The text as safe HTML that may break after underscores, hyphens and dots rather than inside words."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"([_.\-])", r"\1<wbr>", str(escape(text))))
+
+
+def _gradient() -> str:
+    stops = [VIRIDIS[i] for i in range(0, 256, 15)]
+    return ", ".join(f"rgb({r} {g} {b})" for r, g, b in stops)

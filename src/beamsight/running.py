@@ -1,0 +1,100 @@
+"""One run of `beamsight predict`, as its user sees it: progress, the closing line, a table, an exit status."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Collection
+from contextlib import closing as closing_of
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from beamsight.answer import Answer
+from beamsight.answers import REPORT, Store, open_store, read_about
+from beamsight.bundle import Bundle
+from beamsight.console import ALL, NOTHING, SOME, Progress, closing, out, say, stoppable, table
+from beamsight.predict import Tally, about_run, predict_into, write_tables
+from beamsight.report import summarise, title_of
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be made of the answers: a folder `output`, lines on standard output, a page; and how much is said."""
+
+    output: Path | None = None
+    json: bool = False
+    overwrite: bool = False
+    quiet: bool = False
+    report: bool = True
+    threshold: float | None = None
+
+
+def answer_paths(bundle: Bundle, paths: list[str], reading: dict[str, Any], wanted: Wanted) -> int:
+    """Answer every frame of `paths`, which `reading` says how to read, and give the exit status of the command."""
+    store = _opened(bundle, reading, wanted)
+    tally = Tally()
+    try:
+        with stoppable():
+            _answer(bundle, paths, reading, wanted, store, tally)
+    finally:
+        if store is not None:
+            store.close()
+        if not wanted.quiet:
+            say(closing(tally))
+    _warn_masked(tally, reading.get("mask"))
+    return _finish(store, tally, wanted)
+
+
+def _opened(bundle: Bundle, reading: dict[str, Any], wanted: Wanted) -> Store | None:
+    if wanted.output is None:
+        return None
+    given = reading | {"threshold": wanted.threshold}
+    options = {k: str(v) for k, v in given.items() if v is not None and k != "jobs"}
+    store = open_store(wanted.output, about_run(bundle, shlex.join(["beamsight", *sys.argv[1:]]), options), wanted.overwrite)
+    for note in store.notes:
+        say(f"beamsight: {note}")
+    if store.count and not wanted.quiet:
+        say(f"beamsight: {store.count:,} frames were answered before; going on from there")
+    return store
+
+
+def _answer(bundle: Bundle, paths: list[str], reading: dict[str, Any], wanted: Wanted, store: Store | None, tally: Tally) -> None:
+    from beamsight.sources import read_frames
+
+    with Progress(tally, wanted.quiet) as progress:
+
+        def tell(answer: Answer) -> None:
+            if wanted.json:
+                out(answer.line())
+            progress.step()
+
+        skip = cast("Collection[str]", store.done if store is not None else ())
+        with closing_of(read_frames(paths, size=bundle.size, skip=skip, **reading)) as frames:
+            predict_into(store, bundle, frames, tally, wanted.threshold, wanted.report, tell)
+    if store is not None:
+        write_tables(store.folder, wanted.report)
+
+
+def _warn_masked(tally: Tally, mask: Path | None) -> None:
+    share = 100 * tally.masked / max(1, tally.seen)
+    if mask is not None and tally.seen:
+        doubt = "; is the mask the right way round? 1 means masked" if share > 50 else ""
+        say(f"beamsight: {share:.1f} % of pixels masked{doubt}")
+
+
+def _finish(store: Store | None, tally: Tally, wanted: Wanted) -> int:
+    """Print the table of a run and give its exit status, which is of the whole record and not of this run alone."""
+    frames, refused = tally.frames, tally.refused
+    if store is not None:
+        summary, first = summarise(store.folder)
+        frames, refused = summary.frames, summary.refused
+        if not wanted.json and not wanted.quiet and first:
+            table(first, [title_of(a.key) for a in first], frames - len(first))
+            out(summary.told(read_about(store.folder)["names"]))
+            out(f"report: {store.folder / REPORT}" if wanted.report else f"answers: {store.folder}")
+    if frames == refused:
+        return NOTHING
+    return SOME if refused else ALL
