@@ -196,8 +196,8 @@ class _Reading:
                 self.files.popleft()
             elif not file.plan.done:
                 file.child.wait_for(file.plan)
-                if "error" in file.plan.header:
-                    self.files[0] = _refused(address_key(file.address), file.plan.header["error"])
+            elif "error" in file.plan.header:
+                self.files[0] = _refused(address_key(file.address), file.plan.header["error"])
             elif file.asked:
                 key, child, request = file.asked.popleft()
                 child.wait_for(request)
