@@ -93,8 +93,11 @@ def fit(frame: Frame, size: int) -> Frame:
     """
     long_side = max(frame.image.shape)
     shape = tuple(max(1, round(n * size / long_side)) for n in frame.image.shape)
-    trusted = frame.mask & np.isfinite(frame.image)
-    image = np.where(trusted, frame.image, 0).astype(np.float32, copy=False)
+    finite = np.isfinite(frame.image)
+    trusted = frame.mask & finite
+    # A product is six times faster than a choice, but turns infinities to NaN.
+    image = np.multiply(frame.image, trusted, dtype=np.float32) if finite.all() else np.where(trusted, frame.image, 0)
+    image = image.astype(np.float32, copy=False)
     total = _resample(_resample(image, shape[0], 0), shape[1], 1)
     share = _resample(_resample(trusted.astype(np.float32), shape[0], 0), shape[1], 1)
     area = _resample(np.ones((frame.image.shape[0], 1), np.float32), shape[0], 0) * _resample(
