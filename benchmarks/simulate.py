@@ -152,3 +152,7 @@ def main() -> None:
     show(rows, "Simulating")
     if not asked.quick:
         keep(rows, ROOT / "benchmarks" / "results" / "simulate.json")
+
+
+if __name__ == "__main__":
+    main()
