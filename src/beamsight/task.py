@@ -87,13 +87,15 @@ def make_batch(
     indices: Sequence[int],
     shape: tuple[int, int] | None = None,
     change: Callable[[Detector], Detector] | None = None,
+    drawn: Sequence[tuple[Any, Detector]] | None = None,
 ) -> Batch:
     """The examples `indices`, made on torch's default device; each is the same whatever stands beside it.
 
-    `shape` (H, W) px, by default the task's; `change` alters each drawn detector, as robustness studies do.
+    `shape` (H, W) px, by default the task's; `change` alters each drawn detector, as robustness studies do; `drawn` what
+    `example` gave for each index, where that is known already.
     """
     shape = shape or task.shape
-    drawn = [example(task, seed, i) for i in indices]
+    drawn = drawn or [example(task, seed, i) for i in indices]
     scenes = columns([scene for scene, _ in drawn])
     detectors = columns([change(d) if change else d for _, d in drawn])
     centres = torch.tensor([task.place(scene, shape).centre_px or (0.0, 0.0) for scene, _ in drawn])
