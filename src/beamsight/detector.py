@@ -75,7 +75,8 @@ class Exposed:
     `counts` and `mask` (True = trust) are what a file would hold. `photons` mean per detector pixel behind the stop, `unstopped`
     before it, `transmission` of the stop; `usable` True where light of the sample arrives and is read without clipping;
     `variance` of all but photon noise in photons^2 per detector pixel; `area` detector pixels in a pixel; `clipped` pixels [B];
-    `background` flat photons a pixel; `centres` [B 2] (y, x) px; `unit` of the counts [B 1 1]: 1 where they are counts.
+    `background` flat photons a pixel; `centres` [B 2] (y, x) px; `unit` of the counts [B 1 1]: 1 where they are counts; `exposure`, `stop_kind` as drawn;
+    `reach_px` [B 2] (y, x) of the last pixel that the detector covers.
     """
 
     counts: torch.Tensor
@@ -90,6 +91,9 @@ class Exposed:
     background: torch.Tensor
     centres: torch.Tensor
     unit: torch.Tensor
+    exposure: torch.Tensor
+    stop_kind: torch.Tensor
+    reach_px: torch.Tensor
 
 
 def offsets(shape: tuple[int, int], centres: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -131,6 +135,9 @@ def expose(photons: torch.Tensor, detector: Detector, centres: torch.Tensor, see
         background=d.background_ph,
         centres=centres,
         unit=d.unit,
+        exposure=d.exposure,
+        stop_kind=d.stop_kind,
+        reach_px=torch.cat([d.aspect_y * shape[0], d.aspect_x * shape[1]], 2)[:, 0] - 1,
     )
 
 

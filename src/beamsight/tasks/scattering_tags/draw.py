@@ -133,8 +133,8 @@ def _rings(rng: Generator, stage: Stage, family: str, has: NDArray[np.bool_]) ->
     arrays["ring_ph"] = np.where(has[:, None], arrays["ring_ph"], 0.0)
     for system in np.flatnonzero(has):
         shape = _orders(arrays, int(system), stage)
-        top = max(float(shape.max()), 1e-9)
-        arrays["ring_ph"][system] *= amplitude(rng, stage, shape / top) / top
+        top = max(float((shape * (stage.pixels > 0)).max()), 1e-6)
+        arrays["ring_ph"][system] *= amplitude(rng, stage, (shape / top).clamp(max=1.0)) / top
     return arrays
 
 

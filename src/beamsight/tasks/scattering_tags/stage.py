@@ -80,5 +80,8 @@ def _solved(stage: Stage, shape: torch.Tensor, wanted: float) -> float:
 def strengthen(rng: Generator, stage: Stage, name: str, numbers: dict[str, Any], part: Callable[[Any, torch.Tensor], torch.Tensor]) -> dict[str, Any]:
     """`numbers` with `name` set so that `part(films, q)` is seen to a drawn degree."""
     shape = part(films(stage.instrument | numbers | {name: 1.0}), stage.q)[0]
-    top = float(shape[stage.pixels > 0].max()) if bool((stage.pixels > 0).any()) else 1.0
-    return numbers | {name: amplitude(rng, stage, shape / max(top, 1e-30)) / max(top, 1e-30)}
+    # What lies off the frame may be any times brighter; what has decayed before the frame begins cannot be shown.
+    top = float((shape * (stage.pixels > 0)).max())
+    if top < 1e-12:
+        return numbers | {name: 0.0}
+    return numbers | {name: amplitude(rng, stage, (shape / top).clamp(max=1.0)) / top}

@@ -1,0 +1,86 @@
+"""The truth of a frame: what an expert could see on it."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from beamsight.detector import Exposed
+from beamsight.physics.visibility import either
+from beamsight.tasks.scattering_tags.levels import level_tags, stop_tags
+from beamsight.tasks.scattering_tags.local import layer_tags, spot_tags, surface_tags
+from beamsight.tasks.scattering_tags.parts import Films
+from beamsight.tasks.scattering_tags.polar import polar
+from beamsight.tasks.scattering_tags.radial import Systems, diffuse_tags, particle_tags, ring_tags, systems
+from beamsight.tasks.scattering_tags.scene import FOLDED, SPOTTED
+
+NAMES = (
+    "ring",
+    "halo",
+    "higher orders",
+    "many rings",
+    "structure factor",
+    "form factor",
+    "diffuse low-q",
+    "diffuse high-q",
+    "isotropic ring",
+    "oriented ring",
+    "2-fold",
+    "4-fold",
+    "6-fold",
+    "oriented diffuse or halo",
+    "spotted ring",
+    "textured ring",
+    "peaks",
+    "peaks in line",
+    "specular rod",
+    "Yoneda or horizon",
+    "weak scattering",
+    "strong scattering",
+    "high background",
+    "beam off image",
+    "circular beamstop",
+    "linear beamstop",
+    "wedge beamstop",
+    "saturation",
+)
+
+
+def label(films: Films, exposed: Exposed) -> torch.Tensor:
+    """[B 28] in the order of NAMES: 1 present, 0 absent, NaN doubtful. A tag that several parts can make is present where one makes it."""
+    films = exposed_films(films, exposed.exposure[:, 0, 0])
+    grid = polar(films, exposed)
+    rings = systems(films, grid)
+    sources = [
+        ring_tags(films, rings),
+        arc_tags(films, rings),
+        particle_tags(films, grid),
+        diffuse_tags(films, grid),
+        spot_tags(films, exposed),
+        layer_tags(films, exposed),
+        surface_tags(films, exposed),
+        level_tags(films, exposed),
+        stop_tags(exposed),
+    ]
+    return torch.stack([either(*[source[name] for source in sources if name in source]) for name in NAMES], 1)
+
+
+def exposed_films(films: Films, exposure: torch.Tensor) -> Films:
+    """The films with every number of photons times `exposure` [B]."""
+    photons = {name: value for name, value in vars(films).items() if name.endswith("_ph")}
+    return replace(films, **{name: v * exposure.reshape(-1, *[1] * (v.ndim - 1)) for name, v in photons.items()})
+
+
+def arc_tags(films: Films, rings: Systems) -> dict[str, torch.Tensor]:
+    """Arcs so short that they are spots, and spots on a ring, which the tag "peaks" leaves open."""
+    lobes = (films.ring_kind == FOLDED) & (rings.folded == 1) & (rings.ring != 0)
+    short, between = lobes & (rings.arc < 4), lobes & (rings.arc < 10)
+    grainy = (films.ring_kind == SPOTTED) & (rings.turned != 0)
+    row = short & (films.ring_fold == 2) & ((rings.orders == 1).sum(2) >= 2)
+    doubt = (between | grainy).any(1)
+    peaks = torch.where(short.any(1), 1.0, torch.where(doubt, torch.nan, 0.0))
+    line = torch.where(row.any(1), 1.0, torch.where(between.any(1), torch.nan, 0.0))
+    return {"peaks": peaks, "peaks in line": line}
