@@ -171,6 +171,8 @@ def test_another_training_is_not_mixed_in(tmp_path: Path) -> None:
     train(TOY, tmp_path, replace(SHORT, steps=1), ahead=False)
     with pytest.raises(BeamsightError, match="batch 4 not 8"):
         train(TOY, tmp_path, replace(SHORT, steps=1, batch=8))
+    train(TOY, tmp_path, replace(SHORT, steps=1, batch=8), resume=False, ahead=False)
+    assert json.loads((tmp_path / "run.json").read_text())["recipe"]["batch"] == 8
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path: Path) -> None:

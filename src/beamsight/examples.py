@@ -7,7 +7,7 @@ Every batch is a pure function of its step, so that any process can make it and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ import torch
 from numpy.random import Generator, default_rng
 from torch import Tensor
 
+from beamsight.detector import Detector
 from beamsight.errors import BeamsightError
 from beamsight.frame import Frame, fit
 from beamsight.recipe import Recipe
@@ -43,10 +44,20 @@ class Examples:
         return len(self.truth)
 
 
-def simulate(task: Task, n: int, seed: int = 0, shape: tuple[int, int] | None = None, batch: int = 32) -> Iterator[Frame]:
-    """The test examples 0 to n - 1 as Frames, made `batch` at a time; `shape` (H, W) px, by default the task's."""
+def simulate(
+    task: Task,
+    n: int,
+    seed: int = 0,
+    shape: tuple[int, int] | None = None,
+    change: Callable[[Detector], Detector] | None = None,
+    batch: int = 32,
+) -> Iterator[Frame]:
+    """The test examples 0 to n - 1 as Frames, made `batch` at a time; `shape` (H, W) px, by default the task's.
+
+    `change` alters each drawn detector, as robustness studies do.
+    """
     for first in range(0, n, batch):
-        yield from frames_of(task, seed, make_batch(task, seed, TEST[first : min(first + batch, n)], shape))
+        yield from frames_of(task, seed, make_batch(task, seed, TEST[first : min(first + batch, n)], shape, change))
 
 
 def simulated(task: Task, size: int, seed: int, indices: Sequence[int]) -> Examples:

@@ -22,7 +22,7 @@ import torch
 from numpy.random import default_rng
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from torch.utils.tensorboard import SummaryWriter
@@ -67,8 +67,8 @@ def train(
 ) -> Path:
     """Train on simulated examples, or on stored `frames` with truth, and return the run's folder `out`.
 
-    With `resume`, a run that was cut off goes on where its last checkpoint stands, exactly as if it never stopped. Ctrl-C keeps a
-    checkpoint and raises KeyboardInterrupt. `ahead` makes examples in a process of its own (CPU only). Raises CannotWrite, and
+    With `resume`, a run that was cut off goes on where its last checkpoint stands, exactly as if it never stopped; without, what
+    `out` holds of a run is replaced. Ctrl-C keeps a checkpoint and raises KeyboardInterrupt. `ahead` makes examples in a process of its own (CPU only). Raises CannotWrite, and
     BeamsightError where `out` holds another training.
     """
     recipe, folder = recipe or task.recipe, Path(out)
@@ -246,7 +246,7 @@ def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 def _write(path: Path, tensors: dict[str, Tensor], numbers: dict[str, str]) -> None:
     beside = path.with_suffix(".part")
-    save_file({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, beside, numbers)
+    beside.write_bytes(to_safetensors({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, numbers))
     beside.replace(path)
 
 
@@ -255,7 +255,7 @@ def _prepare(folder: Path, task: Task, recipe: Recipe, resume: bool) -> None:
     said = {"task": task.name, "recipe": asdict(recipe)}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if (folder / RUN).exists():
+        if resume and (folder / RUN).exists():
             _same(folder, json.loads((folder / RUN).read_text()), said)
         if not resume:
             for name in (CHECKPOINT, BEST):
@@ -274,7 +274,7 @@ def _same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
     differing = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
     if differing:
         was = ", ".join(f"{k} {old.get(k)!r} not {new.get(k)!r}" for k in differing)
-        raise BeamsightError(f"{folder} holds another training ({was}); choose another folder")
+        raise BeamsightError(f"{folder} holds another training ({was}); choose another folder or overwrite it")
 
 
 @contextmanager

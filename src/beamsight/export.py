@@ -1,0 +1,268 @@
+"""A trained run becomes a bundle: one graph with its view inside, its weights, and a card that says what it is."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import logging
+import math
+import platform
+import subprocess
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import openvino
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from beamsight.bundle import CARD, MODEL, WEIGHTS
+from beamsight.calibrate import calibration, doubtful_bands, thresholds
+from beamsight.errors import BeamsightError, CannotRead, CannotWrite
+from beamsight.evaluate import score
+from beamsight.examples import TEST, VALIDATION, Examples, simulated
+from beamsight.networks import build_network
+from beamsight.recipe import Recipe
+from beamsight.targets import OneOf, Target
+from beamsight.task import Task, find_task
+from beamsight.train import BEST, RUN
+from beamsight.views import build_view
+
+OPSET = 18
+# Frames that choose thresholds and calibration, that give the card's scores, and on which the graph is compared.
+CHOSEN, SCORED, COMPARED = 4000, 2000, 48
+BATCH = 32
+# Packages whose versions the card notes.
+NOTED = ("torch", "onnx", "openvino", "numpy")
+# The largest difference in a calibrated probability between graph and eager network that is let through: of weights kept
+# in half precision, and of arithmetic in bfloat16, which otherwise is not offered.
+TOLERANCE = {"f32": 0.01, "bf16": 0.05}
+
+
+class Whole(nn.Module):
+    """View and network as one: what is exported."""
+
+    def __init__(self, view: nn.Module, network: nn.Module) -> None:
+        super().__init__()
+        self.view, self.network = view, network
+
+    def forward(self, counts: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """counts and mask [N S S] float32 (mask 1 = trust) to logits [N T] and embedding [N E]."""
+        logits, embedding = self.network(self.view(counts, mask))
+        return logits, embedding
+
+
+def export(run: str | Path, out: str | Path, task: Task | None = None, chosen: int = CHOSEN, scored: int = SCORED) -> Path:
+    """Write the bundle of a run folder to `out` and return it: model.onnx, weights.safetensors and card.json.
+
+    Thresholds and calibration come from `chosen` validation frames, scores from `scored` test frames; both are simulated.
+    `task` where it is none that `find_task` knows. Raises CannotRead, CannotWrite, and BeamsightError where the exported graph
+    does not answer as the trained network does.
+    """
+    task, recipe, network = load_run(run, task)
+    whole = Whole(build_view(recipe.view), network).eval()
+    folder = _folder(out)
+    (folder / WEIGHTS).write_bytes(to_safetensors(_halved(network)))
+    (folder / MODEL).write_bytes(graph_of(whole, recipe.size))
+    logits, truth = answers(whole, task, recipe, VALIDATION[recipe.validation : recipe.validation + chosen])
+    scale, shift = calibration(task.target, logits, truth)
+    differences = compare(folder / MODEL, whole, task, recipe, scale, shift)
+    probability = task.target.probability((logits * scale + shift).astype(np.float32))
+    limits = thresholds(probability, truth)
+    card = {
+        **_said(task, recipe),
+        "precision": "bf16" if differences["bf16"] <= TOLERANCE["bf16"] else "f32",
+        "threshold": limits.tolist(),
+        "doubtful": doubtful_bands(probability, truth, limits).tolist(),
+        "calibration": {"scale": scale.tolist(), "shift": shift.tolist(), "frames": len(truth)},
+        "difference": differences,
+        "scores": _scores(whole, task, recipe, scale, shift, limits, scored),
+        "sha256": {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (MODEL, WEIGHTS)},
+    }
+    (folder / CARD).write_text(json.dumps(_plain(card), indent=1) + "\n")
+    return folder
+
+
+def load_run(run: str | Path, task: Task | None = None) -> tuple[Task, Recipe, nn.Module]:
+    """Task, recipe and best network of a run folder. Raises CannotRead where it holds none."""
+    folder = Path(run)
+    try:
+        said = json.loads((folder / RUN).read_text())
+        task, recipe = task or find_task(said["task"]), Recipe(**said["recipe"])
+        channels = build_view(recipe.view).shape(recipe.size, recipe.size)[0]
+        network = build_network(recipe.network, channels, task.target.width)
+        network.load_state_dict(load_file(folder / BEST))
+    except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
+        if isinstance(error, BeamsightError):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CannotRead(f"{folder}: no run with scored weights ({reason}); `beamsight train` makes one") from None
+    return task, recipe, network.eval()
+
+
+def graph_of(whole: nn.Module, size: int) -> bytes:
+    """The ONNX graph of view and network for frames `size` pixels square, any number at a time; weights in half precision."""
+    counts = torch.ones(2, size, size)
+    some = torch.export.Dim("N")
+    with warnings.catch_warnings():
+        # What the exporter says of its own insides is nothing that a user could act on.
+        warnings.simplefilter("ignore")
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        program = torch.onnx.export(
+            copy.deepcopy(whole), (counts, torch.ones_like(counts)), dynamo=True, verbose=False, opset_version=OPSET,
+            input_names=["counts", "mask"], output_names=["logits", "embedding"],
+            dynamic_shapes={"counts": {0: some}, "mask": {0: some}},
+        )  # fmt: skip
+    if program is None:
+        raise BeamsightError("the exporter gave no graph; is this version of torch one that beamsight knows?")
+    model = _shrunk(program.model_proto)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+def _shrunk(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Large weights in half precision, each with a cast that the runtime folds; no notes of where the graph was made."""
+    graph = model.graph
+    for node in graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    casts = []
+    for weight in graph.initializer:
+        if weight.data_type != onnx.TensorProto.FLOAT or math.prod(weight.dims) < 256:
+            continue
+        name, values = weight.name, onnx.numpy_helper.to_array(weight)
+        weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
+        casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    del graph.value_info[:]
+    return model
+
+
+def _halved(network: nn.Module) -> dict[str, Tensor]:
+    """The network's weights, the large ones in half precision; loads into the network that `build_network` makes."""
+    return {k: v.half().contiguous() if v.ndim > 1 else v.contiguous() for k, v in network.state_dict().items()}
+
+
+def answers(whole: nn.Module, task: Task, recipe: Recipe, indices: Sequence[int]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(logits, truth) [N T] of the simulated examples `indices`, computed in float32."""
+    parts = [indices[i : i + BATCH] for i in range(0, len(indices), BATCH)]
+    pairs = [_answer(whole, simulated(task, recipe.size, recipe.seed, part)) for part in parts]
+    return np.concatenate([logits for logits, _ in pairs]), np.concatenate([truth for _, truth in pairs])
+
+
+def _answer(whole: nn.Module, examples: Examples) -> tuple[NDArray[Any], NDArray[Any]]:
+    with torch.inference_mode():
+        return whole(examples.counts, examples.mask.float())[0].numpy(), examples.truth.numpy()
+
+
+def compare(
+    graph: Path, whole: nn.Module, task: Task, recipe: Recipe, scale: NDArray[Any], shift: NDArray[Any]
+) -> dict[str, float]:
+    """The largest difference of a calibrated probability between graph and eager network on simulated frames, by precision.
+
+    In batches of three, whatever was exported. Raises BeamsightError where float32 differs by more than TOLERANCE.
+    """
+    examples = simulated(task, recipe.size, recipe.seed, TEST[-COMPARED:])
+
+    def probability(logits: NDArray[Any]) -> NDArray[np.float32]:
+        return task.target.probability((logits * scale + shift).astype(np.float32))
+
+    eager = probability(_answer(whole, examples)[0])
+    found = {p: float(np.abs(eager - probability(_run(graph, examples, p))).max()) for p in TOLERANCE}
+    if not found["f32"] <= TOLERANCE["f32"]:
+        raise BeamsightError(
+            f"{graph} differs from the network it was made of by {found['f32']:.3f} in a probability; not exported"
+        )
+    return found
+
+
+def _run(graph: Path, examples: Examples, precision: str) -> NDArray[Any]:
+    model = openvino.Core().compile_model(str(graph), "CPU", {"INFERENCE_PRECISION_HINT": precision})
+    counts, mask = examples.counts.numpy(), examples.mask.float().numpy()
+    batches = [slice(n, n + 3) for n in range(0, len(counts), 3)]
+    return np.concatenate([model({"counts": counts[b], "mask": mask[b]})["logits"] for b in batches])
+
+
+def _scores(
+    whole: nn.Module, task: Task, recipe: Recipe, scale: NDArray[Any], shift: NDArray[Any], limits: NDArray[Any], n: int
+) -> dict[str, Any]:
+    logits, truth = answers(whole, task, recipe, TEST[:n])
+    probability = task.target.probability((logits * scale + shift).astype(np.float32))
+    return {"frames": n, **score(task.target, probability, truth, limits)}
+
+
+def _said(task: Task, recipe: Recipe) -> dict[str, Any]:
+    """What the card says of the question and of how the model was made."""
+    target: Target = task.target
+    shape = ["N", recipe.size, recipe.size]
+    return {
+        "task": task.name,
+        "question": task.question.strip(),
+        "view": recipe.view,
+        "size": recipe.size,
+        "target": {"kind": "one_of" if isinstance(target, OneOf) else "tags", "names": list(target.names)},
+        "inputs": {"counts": shape, "mask": shape},
+        "recipe": asdict(recipe),
+        "sweeps": {k: list(v) for k, v in task.sweeps.items()},
+        "references": list(task.references),
+        "version": _version("beamsight"),
+        "versions": {name: _version(name) for name in ("torch", "onnx", "openvino", "numpy")}
+        | {"python": platform.python_version()},
+        "commit": _commit(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _commit() -> str:
+    """The commit of the source, where it is a checkout; otherwise nothing."""
+    try:
+        asked = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+        done = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _folder(out: str | Path) -> Path:
+    folder = Path(out)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / CARD).unlink(missing_ok=True)  # half a bundle must not pass for a whole one
+    except OSError as error:
+        raise CannotWrite(
+            f"{folder}: a model cannot be written there: {error.strerror}; choose a folder that can be written"
+        ) from None
+    return folder
+
+
+def _plain(value: Any) -> Any:
+    """The same for JSON, which knows no NaN: None in its place; numbers to six figures."""
+    if isinstance(value, dict):
+        return {k: _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value
