@@ -108,7 +108,7 @@ def open_store(folder: str | Path, about: dict[str, Any], overwrite: bool = Fals
         folder.mkdir(parents=True, exist_ok=True)
         fd = os.open(folder / LINES, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o666)
     except OSError as error:
-        raise _cannot(folder, error) from None
+        raise CannotWrite(f"{folder}: cannot be written ({error.strerror}); give another -o folder") from None
     try:
         _lock(fd, folder)
         if overwrite:

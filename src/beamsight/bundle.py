@@ -114,7 +114,7 @@ class Bundle:
         return Answer(key, answer, dict(zip(self.target.names, map(float, p), strict=True)), unsure, seconds)
 
     def _run(self, frames: Asked | Iterable[Asked], batch: int) -> Iterator[tuple[list[tuple[Any, str | None]], Any, Any, float]]:
-        """(items and what is wrong with them, logits, embeddings, seconds a frame) of each batch; the arrays are of good items."""
+        """(items and what is wrong with them, logits, embeddings, seconds a frame) of each batch; arrays are of good items."""
         with ThreadPoolExecutor(1) as pool:
             # The graph is compiled while the first frames are read.
             graph = pool.submit(lambda: self._graph)

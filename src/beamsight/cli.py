@@ -6,26 +6,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing as closing_of
-from contextlib import contextmanager
-from dataclasses import asdict, fields, make_dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import Annotated, Any, cast
 
 from cyclopts import App, CycloptsError, Parameter
 
+from beamsight import making
 from beamsight.errors import BeamsightError, CannotRead, CannotWrite
-from beamsight.recipe import Recipe
-
-if TYPE_CHECKING:
-    RecipeOptions = Recipe
-else:
-    # The options of `train` are the fields of a recipe; those not given keep the task's own value.
-    _KINDS = get_type_hints(Recipe)
-    RecipeOptions = make_dataclass("RecipeOptions", [(f.name, _KINDS[f.name] | None, None) for f in fields(Recipe)])
-    # cyclopts looks for the types of a dataclass in its module.
-    RecipeOptions.__module__ = __name__
 
 
 def _versions() -> str:
@@ -33,8 +22,6 @@ def _versions() -> str:
 
     return versions()
 
-
-_AS_THE_TASK = RecipeOptions()
 
 app = App(
     name="beamsight",
@@ -49,6 +36,8 @@ app = App(
     result_action="return_value",
 )
 app.register_install_completion_command()
+for _verb in (making.simulate, making.train, making.evaluate, making.export):
+    app.command(_verb)
 
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
 Jobs = Annotated[int, Parameter(name=["--jobs", "-j"])]
@@ -185,7 +174,7 @@ def show(
     from beamsight.show import draw, facts, save
     from beamsight.sources import read_frames
 
-    with closing_of(read_frames([path], mask=mask, poni=poni, frames=frames)) as coming:
+    with closing_of(cast("Generator[Any]", read_frames([path], mask=mask, poni=poni, frames=frames))) as coming:
         frame = next(coming, None)
     if not isinstance(frame, Frame):
         say(f"beamsight: {frame.key}: {frame.reason}" if frame else f"beamsight: {path}: no frame found")
@@ -244,146 +233,6 @@ def doctor() -> int:
     return ALL if works else SOME
 
 
-@app.command
-def simulate(
-    task: str,
-    out: Path,
-    /,
-    *,
-    number: Annotated[int, Parameter(name=["-n", "--number"])] = 1000,
-    seed: int = 0,
-) -> int:
-    """Simulate labelled frames into a folder of HDF5 files.
-
-    Example: `beamsight simulate scattering-tags frames -n 10000 --seed 1`
-
-    Parameters
-    ----------
-    task
-        What to simulate.
-    out
-        Folder of the frames.
-    number
-        How many.
-    seed
-        The same seed gives the same frames.
-    """
-    with _torch("simulate"):
-        from beamsight.archive import write_archive
-        from beamsight.task import find_task
-
-        with _stopping():
-            write_archive(find_task(task), out, number, seed)
-    return 0
-
-
-@app.command
-def train(
-    task: str,
-    out: Path,
-    /,
-    *,
-    recipe: Annotated[RecipeOptions, Parameter(name="*", show_default=False)] = _AS_THE_TASK,
-    overwrite: Flag = False,
-) -> int:
-    """Train a model on frames that are simulated as it goes. The same command goes on where a training was stopped.
-
-    Example: `beamsight train scattering-tags run --steps 20000 --batch 64`
-
-    Parameters
-    ----------
-    task
-        What to learn.
-    out
-        Folder of the run.
-    recipe
-        Each number of the recipe; those not given are the task's own.
-    overwrite
-        Begin anew in a folder that holds a run.
-    """
-    with _torch("train"):
-        from beamsight.task import find_task
-        from beamsight.train import train as run
-
-        found = find_task(task)
-        changed = {k: v for k, v in asdict(recipe).items() if v is not None}
-        run(found, out, recipe=replace(found.recipe, **changed), resume=not overwrite)
-    return 0
-
-
-@app.command
-def evaluate(bundle: str, frames: Path | None = None, /) -> int:
-    """Score a model on labelled frames, by default on fresh simulated ones.
-
-    Example: `beamsight evaluate run/bundle frames`
-
-    Parameters
-    ----------
-    bundle
-        A model folder, or a task whose model ships.
-    frames
-        Folder made by `beamsight simulate`.
-    """
-    with _torch("evaluate"):
-        from beamsight.bundle import load
-        from beamsight.evaluate import evaluate as score
-
-        with _stopping():
-            _print(score(load(bundle), frames))
-    return 0
-
-
-@app.command
-def export(run: Path, out: Path, /) -> int:
-    """Make a model folder of a training run.
-
-    Example: `beamsight export run my-model`
-
-    Parameters
-    ----------
-    run
-        Folder of a training.
-    out
-        Folder of the model.
-    """
-    with _torch("export"):
-        from beamsight.export import export as write
-
-        with _stopping():
-            write(run, out)
-    return 0
-
-
-def _print(scores: Any) -> None:
-    import json
-
-    from beamsight.console import out
-
-    out(json.dumps(scores, indent=1, ensure_ascii=False, default=float))
-
-
-class _Missing(BeamsightError):
-    """A verb whose packages are not installed."""
-
-
-@contextmanager
-def _torch(verb: str) -> Iterator[None]:
-    from beamsight.doctor import needs_torch
-
-    missing = needs_torch(verb)
-    if missing:
-        raise _Missing(missing)
-    yield
-
-
-@contextmanager
-def _stopping() -> Iterator[None]:
-    from beamsight.console import stoppable
-
-    with stoppable():
-        yield
-
-
 def _usage(verb: str, text: str) -> int:
     from beamsight.console import USAGE, say
 
@@ -413,6 +262,12 @@ def run(arguments: list[str]) -> int:
         say(f"beamsight: {error}")
         kinds = {CannotWrite: SOME, CannotRead: NOTHING}
         return next((code for kind, code in kinds.items() if isinstance(error, kind)), USAGE)
+    except Exception as error:
+        # A mistake of ours; its traceback is for those who ask for it.
+        if os.environ.get("BEAMSIGHT_DEBUG"):
+            raise
+        say(f"beamsight: unforeseen {type(error).__name__}: {error} (BEAMSIGHT_DEBUG=1 shows where; please report it)")
+        return SOME
     return status if isinstance(status, int) else 0
 
 

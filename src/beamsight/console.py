@@ -100,15 +100,20 @@ class Progress:
             say(running(self.tally))
 
 
+def count(frames: int) -> str:
+    """`1 frame`, `1,000 frames`."""
+    return f"{frames:,} frame{'' if frames == 1 else 's'}"
+
+
 def running(tally: Tally) -> str:
     """The line while a run goes on."""
-    return f"{tally.frames:,} frames, {tally.refused:,} refused, {tally.rate:.1f} frames/s"
+    return f"{count(tally.frames)}, {tally.refused:,} refused, {tally.rate:.1f} frames/s"
 
 
 def closing(tally: Tally) -> str:
     """The last line of a run."""
     times = f"reading {tally.reading_s:.1f} s, answering {tally.answering_s:.1f} s"
-    return f"{times}, {tally.frames:,} frames, {tally.refused:,} refused, {tally.rate:.1f} frames/s"
+    return f"{times}, {count(tally.frames)}, {tally.refused:,} refused, {tally.rate:.1f} frames/s"
 
 
 def table(answers: Iterable[Answer], titles: Iterable[str], more: int) -> None:

@@ -54,7 +54,7 @@ class Summary:
         """One line: how often each name occurs, the frequent ones first."""
         ranked = sorted((n for n in names if self.tags.get(n)), key=lambda n: -self.tags[n])
         often = ", ".join(f"{n} {self.tags[n]:,}" for n in ranked) or "none"
-        return f"{self.answered:,} frames answered, {self.refused:,} refused, {self.doubtful:,} with a doubt: {often}"
+        return f"{self.answered:,} answered, {self.refused:,} refused, {self.doubtful:,} with a doubt: {often}"
 
 
 def summarise(folder: Path, rows: int = 20) -> tuple[Summary, list[Answer]]:

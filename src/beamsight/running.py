@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Generator
 from contextlib import closing as closing_of
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,7 +72,8 @@ def _answer(bundle: Bundle, paths: list[str], reading: dict[str, Any], wanted: W
             progress.step()
 
         skip = cast("Collection[str]", store.done if store is not None else ())
-        with closing_of(read_frames(paths, size=bundle.size, skip=skip, **reading)) as frames:
+        coming = cast("Generator[Any]", read_frames(paths, size=bundle.size, skip=skip, **reading))
+        with closing_of(coming) as frames:
             predict_into(store, bundle, frames, tally, wanted.threshold, wanted.report, tell)
     if store is not None:
         write_tables(store.folder, wanted.report)

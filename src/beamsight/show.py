@@ -43,7 +43,7 @@ def described(geometry: Geometry) -> str:
     ]
     known = [f"{name} {text}" for name, text in parts if text is not None]
     missing = [name for name, text in parts if text is None]
-    return ", ".join(known + ([f"unknown: {' and '.join(missing)}"] if missing else []))
+    return ", ".join(known + ([f"unknown: {', '.join(missing)}"] if missing else []))
 
 
 def save(frame: Frame, answer: Answer | None, path: Path) -> None:

@@ -1,0 +1,166 @@
+"""The verbs that make frames and models: simulate, train, evaluate, export. They need the extra `train`."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, fields, make_dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+from cyclopts import Parameter
+
+from beamsight.errors import BeamsightError
+from beamsight.recipe import Recipe
+
+if TYPE_CHECKING:
+    RecipeOptions = Recipe
+else:
+    # The options of `train` are the fields of a recipe; those not given keep the task's own value.
+    _TASKS_OWN = Parameter(help="By default the task's own.")
+    _KINDS = get_type_hints(Recipe)
+    RecipeOptions = make_dataclass(
+        "RecipeOptions", [(f.name, Annotated[_KINDS[f.name] | None, _TASKS_OWN], None) for f in fields(Recipe)]
+    )
+    # cyclopts looks for the types of a dataclass in its module.
+    RecipeOptions.__module__ = __name__
+
+
+_AS_THE_TASK = RecipeOptions()
+Flag = Annotated[bool, Parameter(negative="")]
+
+
+def simulate(
+    task: str,
+    out: Path,
+    /,
+    *,
+    number: Annotated[int, Parameter(name=["-n", "--number"])] = 1000,
+    seed: int = 0,
+) -> int:
+    """Simulate labelled frames into a folder of HDF5 files.
+
+    Example: `beamsight simulate scattering-tags frames -n 10000 --seed 1`
+
+    Parameters
+    ----------
+    task
+        What to simulate.
+    out
+        Folder of the frames.
+    number
+        How many.
+    seed
+        The same seed gives the same frames.
+    """
+    with _torch("simulate"):
+        from beamsight.archive import write_archive
+        from beamsight.task import find_task
+
+        with _stopping():
+            write_archive(find_task(task), out, number, seed)
+    return 0
+
+
+def train(
+    task: str,
+    out: Path,
+    /,
+    *,
+    recipe: Annotated[RecipeOptions, Parameter(name="*", show_default=False)] = _AS_THE_TASK,
+    overwrite: Flag = False,
+) -> int:
+    """Train a model on frames that are simulated as it goes. The same command goes on where a training was stopped.
+
+    Example: `beamsight train scattering-tags run --steps 20000 --batch 64`
+
+    Parameters
+    ----------
+    task
+        What to learn.
+    out
+        Folder of the run.
+    overwrite
+        Begin anew in a folder that holds a run.
+    """
+    with _torch("train"):
+        from beamsight.task import find_task
+        from beamsight.train import train as run
+
+        found = find_task(task)
+        changed = {k: v for k, v in asdict(recipe).items() if v is not None}
+        run(found, out, recipe=replace(found.recipe, **changed), resume=not overwrite)
+    return 0
+
+
+def evaluate(bundle: str, frames: Path | None = None, /) -> int:
+    """Score a model on labelled frames, by default on fresh simulated ones.
+
+    Example: `beamsight evaluate run/bundle frames`
+
+    Parameters
+    ----------
+    bundle
+        A model folder, or a task whose model ships.
+    frames
+        Folder made by `beamsight simulate`.
+    """
+    with _torch("evaluate"):
+        from beamsight.bundle import load
+        from beamsight.evaluate import evaluate as score
+
+        with _stopping():
+            _print(score(load(bundle), frames))
+    return 0
+
+
+def export(run: Path, out: Path, /) -> int:
+    """Make a model folder of a training run.
+
+    Example: `beamsight export run my-model`
+
+    Parameters
+    ----------
+    run
+        Folder of a training.
+    out
+        Folder of the model.
+    """
+    with _torch("export"):
+        from beamsight.export import export as write
+
+        with _stopping():
+            write(run, out)
+    return 0
+
+
+def _print(scores: Any) -> None:
+    import json
+
+    from beamsight.console import out
+
+    out(json.dumps(scores, indent=1, ensure_ascii=False, default=float))
+
+
+class _Missing(BeamsightError):
+    """A verb whose packages are not installed."""
+
+
+@contextmanager
+def _torch(verb: str) -> Iterator[None]:
+    from beamsight.doctor import needs_torch
+
+    missing = needs_torch(verb)
+    if missing:
+        raise _Missing(missing)
+    yield
+
+
+@contextmanager
+def _stopping() -> Iterator[None]:
+    from beamsight.console import stoppable
+
+    with stoppable():
+        yield
