@@ -20,7 +20,7 @@ from beamsight import wire
 from beamsight.addresses import Address
 from beamsight.errors import BeamsightError
 from beamsight.frame import Frame, fit
-from beamsight.readers import Options, check_mask, load_options, open_stacks, read_frame
+from beamsight.readers import Options, check_mask, close, load_options, open_stacks, read_frame
 from beamsight.stack import Stack
 
 # Files that are kept open at once; a request for one more closes the oldest.
@@ -87,7 +87,7 @@ def _answer(
 def _opened(address: Address, files: dict[Address, list[Stack]]) -> list[Stack]:
     if address not in files:
         while len(files) >= OPEN_FILES:
-            del files[next(iter(files))]
+            close(files.pop(next(iter(files))))
         files[address] = open_stacks(address)
     return files[address]
 

@@ -25,8 +25,11 @@ from beamsight.errors import CannotRead
 # A reading process imports NumPy and the readers; on a busy machine or a slow disk that takes its time.
 START_S = 120.0
 TRIES = 2
-# One thread each: there are as many processes as the user asked for.
-THREADS = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+# One thread each: there are as many processes as the user asked for. And memory of the size of a frame is kept for the next
+# one instead of being given back and cleared: frames come twice as fast.
+KEPT_BYTES = str(2**28)
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+ENVIRONMENT |= {"MALLOC_MMAP_THRESHOLD_": KEPT_BYTES, "MALLOC_TRIM_THRESHOLD_": KEPT_BYTES}
 
 Answers = queue.SimpleQueue[wire.Message | None]
 
@@ -69,7 +72,7 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self.errors,
-            env=os.environ | THREADS | {"PYTHONPATH": paths},
+            env=os.environ | ENVIRONMENT | {"PYTHONPATH": paths},
             bufsize=0,
         )
         self.stdin = cast(io.RawIOBase, self.process.stdin)

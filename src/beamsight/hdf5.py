@@ -36,13 +36,14 @@ def open_hdf5(path: str, data_path: str | None = None, index: str | None = None)
     Raises CannotRead or BadFrame where there is none.
     """
     file = _open(path)
-    if data_path is None:
-        paths = _find(file)
+    try:
+        paths = _find(file) if data_path is None else _inside(file, path, data_path)
         if not paths:
             raise CannotRead(f"{path}: an HDF5 file without an image: no data set of numbers has two or more dimensions")
-    else:
-        paths = _inside(file, path, data_path)
-    return [_stack(file, path, p, parse_index(index)) for p in paths]
+        return [_stack(file, path, p, parse_index(index)) for p in paths]
+    except BaseException:
+        file.close()
+        raise
 
 
 def _open(path: str) -> h5py.File:
@@ -167,7 +168,7 @@ def _stack(file: h5py.File, path: str, name: str, index: Index | None) -> Stack:
     whole = _whole(dataset.shape, window)
     geometry = geometry_of(file, name, shape, fields) if whole else Geometry(shape)
     # Without a mask of its own, a pixel detector marks a gap by the highest code and a bad pixel by the one below.
-    return Stack(keys, shape, read, geometry, mask, top_of(fields), reserved=2)
+    return Stack(keys, shape, read, geometry, mask, top_of(fields), reserved=2, close=file.close)
 
 
 def _dataset(file: h5py.File, path: str, name: str) -> h5py.Dataset:
@@ -263,9 +264,13 @@ def _keys(
 
 def read_mask(path: str, data_path: str | None) -> NDArray[Any]:
     """The values [H W] of a mask in an HDF5 file, nonzero = masked: at `data_path`, or its largest whole-number data set."""
-    file = _open(path)
+    with _open(path) as file:
+        return _mask_values(file, path, data_path)
+
+
+def _mask_values(file: h5py.File, path: str, data_path: str | None) -> NDArray[Any]:
     item = _get(file, data_path) if data_path else None
-    if item is None and data_path is None:
+    if data_path is None:
         found = [i for i in _visit(file) if isinstance(i, h5py.Dataset) and i.ndim == 2 and i.dtype.kind in "iub"]
         item = max(found, key=lambda d: d.size, default=None)
     if not isinstance(item, h5py.Dataset):

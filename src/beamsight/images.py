@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-import io
 import re
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +42,24 @@ def open_tiff(path: str) -> list[Stack]:
     import tifffile
 
     file = tifffile.TiffFile(path)
+    try:
+        return _tiff_stacks(path, file)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _tiff_stacks(path: str, file: Any) -> list[Stack]:
     size = file.filehandle.size
     runs: list[list[Any]] = []
     for number, page in enumerate(file.pages):
-        same = runs and (page.shape, page.dtype) == (runs[-1][0].shape, runs[-1][0].dtype)
-        runs[-1].append(page) if same else runs.append([page])
+        if not runs or (page.shape, page.dtype) != (runs[-1][0].shape, runs[-1][0].dtype):
+            runs.append([])
+        runs[-1].append(page)
         _check_page(f"{path}, page {number + 1}", page, size)
-    stacks, start = [], 0
-    single = len(runs) == 1 and len(runs[0]) == 1
-    for pages in runs:
-        stacks.append(_tiff_stack(path, file, pages, None if single else start))
-        start += len(pages)
-    return stacks
+    starts = [0, *accumulate(map(len, runs))]
+    single = starts[-1] == 1
+    return [_tiff_stack(path, file, pages, None if single else start) for pages, start in zip(runs, starts, strict=False)]
 
 
 def _check_page(name: str, page: Any, size: int) -> None:
@@ -73,7 +79,8 @@ def _tiff_stack(path: str, file: Any, pages: list[Any], start: int | None) -> St
     shape = (int(pages[0].shape[0]), int(pages[0].shape[1]))
     text = str(pages[0].description or "")
     keys = Keys(path) if start is None else Keys(f"{path}?slice=", ((start, start + len(pages), 1),))
-    return Stack(keys, shape, lambda n: _tiff_page(file, pages[n]), from_dectris(text, shape), top=cutoff(text))
+    geometry = from_dectris(text, shape)
+    return Stack(keys, shape, lambda n: _tiff_page(file, pages[n]), geometry, top=cutoff(text), close=file.close)
 
 
 def _tiff_page(file: Any, page: Any) -> NDArray[Any]:
@@ -113,18 +120,23 @@ def open_fabio(path: str, data: bytes | None = None) -> list[Stack]:
         return [_cbf_stack(path, data if data is not None else _bytes(path))]
     import fabio
 
-    image = fabio.open(path if data is None else _named(path, data))
+    # Unpacked by us, within our limit; the name without .gz or .bz2 tells fabio the kind.
+    image = fabio.open(path if data is None else fabio.fabioutils.BytesIO(data, fname=path.rsplit(".", 1)[0], mode="r"))
+    try:
+        return [_fabio_stack(path, image)]
+    except BaseException:
+        image.close()
+        raise
+
+
+def _fabio_stack(path: str, image: Any) -> Stack:
     if getattr(image, "incomplete_file", False):
         raise CannotRead(f"{path}: truncated: the header declares more bytes than the file has")
-    shape = tuple(int(n) for n in image.shape)
-    check_layout(path, shape, np.dtype(image.dtype))
-    count = int(image.nframes)
+    check_layout(path, tuple(int(n) for n in image.shape), np.dtype(image.dtype))
+    shape, count = (int(image.shape[-2]), int(image.shape[-1])), int(image.nframes)
     keys = Keys(path) if count == 1 else Keys(f"{path}?slice=", ((0, count, 1),))
-    return [
-        Stack(
-            keys, (shape[-2], shape[-1]), lambda n: _fabio_frame(image, n, count), _header_geometry(image, (shape[-2], shape[-1]))
-        )
-    ]
+    geometry = _header_geometry(image, shape)
+    return Stack(keys, shape, lambda n: _fabio_frame(image, n, count), geometry, close=image.close)
 
 
 def _fabio_frame(image: Any, n: int, count: int) -> NDArray[Any]:
@@ -166,12 +178,6 @@ def _bytes(path: str) -> bytes:
     if len(data) > FRAME_LIMIT_BYTES:
         raise CannotRead(f"{path}: more than {FRAME_LIMIT_BYTES / 2**30:.0f} GiB in one image")
     return data
-
-
-def _named(path: str, data: bytes) -> io.BytesIO:
-    file = io.BytesIO(data)
-    file.name = path.rsplit(".", 1)[0]  # type: ignore[attr-defined]
-    return file
 
 
 def _cbf_stack(path: str, data: bytes) -> Stack:

@@ -82,8 +82,11 @@ def _mask_array(address: Address) -> NDArray[Any]:
         from beamsight.hdf5 import read_mask
 
         return read_mask(address.path, address.data_path)
-    stack = _refusing(address.path, lambda: open_stacks(address))[0]
-    return np.asarray(stack.read(0))
+    stacks = open_stacks(address)
+    try:
+        return np.asarray(_refusing(address.path, lambda: stacks[0].read(0)))
+    finally:
+        close(stacks)
 
 
 def open_stacks(address: Address) -> list[Stack]:
@@ -197,6 +200,12 @@ def _cut(address: Address, stacks: list[Stack]) -> list[Stack]:
         return stacks
     keys = replace(stack.keys, axes=((chosen.start, chosen.stop, chosen.step),))
     return [replace(stack, keys=keys, read=lambda n: stack.read(chosen[n]))]
+
+
+def close(stacks: Sequence[Stack]) -> None:
+    """Close the file of the stacks."""
+    for stack in stacks:
+        stack.close()
 
 
 def check_mask(stack: Stack, options: Options, path: str) -> None:

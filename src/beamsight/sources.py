@@ -20,7 +20,7 @@ from beamsight.children import Child, Request
 from beamsight.errors import BeamsightError, CannotRead
 from beamsight.frame import Frame, Geometry, fit
 from beamsight.images import array_stack
-from beamsight.readers import Options, check_mask, load_options, open_stacks, read_frame, spread
+from beamsight.readers import Options, check_mask, close, load_options, open_stacks, read_frame, spread
 from beamsight.stack import Keys, Stack
 
 TIMEOUT_S = 20.0
@@ -75,17 +75,24 @@ def _opened(where: Where, chosen: slice, options: Options, out: list[str]) -> It
     for address in [where] if isinstance(where, np.ndarray) else find_addresses(where, out):
         if isinstance(address, CannotRead):
             yield str(address).split(": ")[0], address
-            continue
-        name = "array" if isinstance(address, np.ndarray) else address_key(address)
-        try:
-            stacks = [array_stack(name, address, name)] if isinstance(address, np.ndarray) else open_stacks(address)
-            for stack in stacks:
-                check_mask(stack, options, name)
-        except BeamsightError as error:
-            yield name, error
-            continue
+        else:
+            yield from _of_one(address, chosen, options)
+
+
+def _of_one(address: Address | NDArray[Any], chosen: slice, options: Options) -> Iterator[Frame | tuple[str, BeamsightError]]:
+    name = address_key(address) if isinstance(address, Address) else "array"
+    try:
+        stacks = open_stacks(address) if isinstance(address, Address) else [array_stack(name, address, name)]
+        for stack in stacks:
+            check_mask(stack, options, name)
+    except BeamsightError as error:
+        yield name, error
+        return
+    try:
         for s, n in spread([len(stack.keys) for stack in stacks], chosen):
             yield _read_one(stacks[s], n, options, name)
+    finally:
+        close(stacks)
 
 
 def _read_one(stack: Stack, n: int, options: Options, path: str) -> Frame | tuple[str, BeamsightError]:

@@ -49,7 +49,7 @@ class Stack:
     """Frames of `shape` (H, W) px that `read(n)` gives as they are stored, [H W] of any numeric type.
 
     `mask(n)` is [H W] bool, True = trust, or None where the file says nothing; values above `top` are not trusted;
-    `reserved` highest codes of an unsigned type mean "no data".
+    `reserved` highest codes of an unsigned type mean "no data". `close()` ends the reading of the whole file.
     """
 
     keys: Keys
@@ -59,6 +59,7 @@ class Stack:
     mask: Callable[[int], NDArray[np.bool_] | None] = lambda n: None
     top: float | None = None
     reserved: int = 1
+    close: Callable[[], object] = lambda: None
 
 
 def check_layout(path: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
