@@ -90,11 +90,11 @@ def test_a_poni_file_places_the_beam_where_pyfai_does(orientation: int, tmp_path
     detectors = pytest.importorskip("pyFAI.detectors")
     detector = detectors.Detector(172e-6, 172e-6, max_shape=formats.SHAPE, orientation=orientation)
     integrator = pyfai.AzimuthalIntegrator(
-        0.4, 18.3 * 172e-6, 25.7 * 172e-6, 0.01, -0.02, 0.1, detector=detector, wavelength=1e-10
+        0.4, 18.3 * 172e-6, 25.7 * 172e-6, 0.002, -0.003, 0.1, detector=detector, wavelength=1e-10
     )
     integrator.save(str(tmp_path / "a.poni"))
     geometry = one(formats.npy(tmp_path, IMAGE), poni=tmp_path / "a.poni").geometry
-    expected = integrator.array_from_unit(formats.SHAPE, unit="q_m^-1")
+    expected = 1e9 * integrator.array_from_unit(formats.SHAPE, unit="q_nm^-1")
     assert geometry.centre_px is not None
     y, x = np.unravel_index(np.argmin(expected), expected.shape)
     assert np.hypot(geometry.centre_px[0] - y, geometry.centre_px[1] - x) <= np.hypot(0.6, 0.6)

@@ -24,8 +24,8 @@ def trusted(raw: NDArray[Any], top: float | None = None, reserved: int = 1) -> N
     """The pixels [H W] whose value is a measurement: True = trust.
 
     Not trusted: NaN, infinities, values above `top`, the `reserved` highest codes of an integer type (saturated, or no
-    data), and negative counts. Two kinds of image hold negative measurements, and keep them: integers of which more than
-    one in a hundred lies below -2, and floats that are not all whole numbers; in the latter -1 and -2 exactly are codes.
+    data), and negative counts. Two kinds of image hold negative measurements, and keep them: whole numbers of which more
+    than one in a hundred lies below -2, and floats that are not all whole; in the latter -1 and -2 exactly are codes.
     """
     mask = _below_top(raw, top, reserved)
     if raw.dtype.kind == "u":
@@ -45,11 +45,10 @@ def _below_top(raw: NDArray[Any], top: float | None, reserved: int) -> NDArray[n
 
 
 def _not_coded(raw: NDArray[Any]) -> NDArray[np.bool_]:
-    if raw.dtype.kind == "i":
-        if np.count_nonzero(raw < -2) > SUBTRACTED_SHARE * raw.size:
-            return np.asarray(raw > np.iinfo(raw.dtype).min)
+    if raw.dtype.kind == "f":
+        finite = raw[np.isfinite(raw)]
+        if not np.array_equal(finite, np.rint(finite)):
+            return np.asarray((raw != -1) & (raw != -2))
+    if np.count_nonzero(raw < -2) <= SUBTRACTED_SHARE * raw.size:
         return np.asarray(raw >= 0)
-    finite = raw[np.isfinite(raw)]
-    if np.array_equal(finite, np.rint(finite)) and np.count_nonzero(finite < -2) <= SUBTRACTED_SHARE * raw.size:
-        return np.asarray(raw >= 0)
-    return np.asarray((raw != -1) & (raw != -2))
+    return np.asarray(raw > np.iinfo(raw.dtype).min) if raw.dtype.kind == "i" else np.ones(raw.shape, bool)

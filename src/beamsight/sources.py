@@ -141,6 +141,8 @@ def read_frames(
     if isinstance(where, np.ndarray):
         yield from _from_memory(where, chosen, load_options(mask, poni), size, skip)
         return
+    if isinstance(mask, np.ndarray):
+        load_options(mask)
     with ExitStack() as stack:
         children = []
         for _ in range(max(1, jobs)):
