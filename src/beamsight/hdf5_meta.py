@@ -81,11 +81,13 @@ def mask_of(
 
 
 def _sibling_mask(file: h5py.File, name: str) -> h5py.Dataset | None:
-    group = file.get(name.rsplit("/", 1)[0] or "/")
+    group, last = file.get(name.rsplit("/", 1)[0] or "/"), name.rsplit("/", 1)[-1]
     if not isinstance(group, h5py.Group):
         return None
     named = group.attrs.get("mask")
-    names = [named.decode() if isinstance(named, bytes) else named, "mask", "Mask"]
+    # mask_000001 beside data_000001 is how simulated archives keep a mask for each frame.
+    names = [last.replace("data_", "mask_"), named.decode() if isinstance(named, bytes) else named, "mask", "Mask"]
+    names = [n for n in names if n != last]
     found = next((group.get(n) for n in names if isinstance(n, str) and n in group), None)
     return found if isinstance(found, h5py.Dataset) else None
 

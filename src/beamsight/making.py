@@ -57,10 +57,11 @@ def simulate(
     """
     with _torch("simulate"):
         from beamsight.archive import write_archive
+        from beamsight.examples import simulate as simulated
         from beamsight.task import find_task
 
         with _stopping():
-            write_archive(find_task(task), out, number, seed)
+            write_archive(simulated(find_task(task), number, seed), out)
     return 0
 
 
@@ -95,7 +96,7 @@ def train(
     return 0
 
 
-def evaluate(bundle: str, frames: Path | None = None, /) -> int:
+def evaluate(bundle: str, frames: Path | None = None, /, *, as_json: Annotated[Flag, Parameter(name="--json")] = False) -> int:
     """Score a model on labelled frames, by default on fresh simulated ones.
 
     Example: `beamsight evaluate run/bundle frames`
@@ -106,13 +107,20 @@ def evaluate(bundle: str, frames: Path | None = None, /) -> int:
         A model folder, or a task whose model ships.
     frames
         Folder made by `beamsight simulate`.
+    as_json
+        Print the scores as JSON instead of a table.
     """
     with _torch("evaluate"):
+        from beamsight.archive import read_archive
         from beamsight.bundle import load
         from beamsight.evaluate import evaluate as score
+        from beamsight.evaluate import table
+        from beamsight.task import find_task
 
+        model = load(bundle)
         with _stopping():
-            _print(score(load(bundle), frames))
+            scores = score(model, read_archive(frames) if frames else find_task(model.card["task"]))
+        _print(table(scores), scores, as_json)
     return 0
 
 
@@ -136,12 +144,12 @@ def export(run: Path, out: Path, /) -> int:
     return 0
 
 
-def _print(scores: Any) -> None:
+def _print(table: str, scores: Any, as_json: bool) -> None:
     import json
 
     from beamsight.console import out
 
-    out(json.dumps(scores, indent=1, ensure_ascii=False, default=float))
+    out(json.dumps(scores, indent=1, ensure_ascii=False) if as_json else table)
 
 
 class _Missing(BeamsightError):

@@ -68,8 +68,8 @@ def train(
     """Train on simulated examples, or on stored `frames` with truth, and return the run's folder `out`.
 
     With `resume`, a run that was cut off goes on where its last checkpoint stands, exactly as if it never stopped; without, what
-    `out` holds of a run is replaced. Ctrl-C keeps a checkpoint and raises KeyboardInterrupt. `ahead` makes examples in a process of its own (CPU only). Raises CannotWrite, and
-    BeamsightError where `out` holds another training.
+    `out` holds of a run is replaced. Ctrl-C keeps a checkpoint and raises KeyboardInterrupt. `ahead` makes examples in a process
+    of its own (CPU only). Raises CannotWrite, and BeamsightError where `out` holds another training.
     """
     recipe, folder = recipe or task.recipe, Path(out)
     _prepare(folder, task, recipe, resume)
