@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import NAMES, SIZE, write_bundle
 
 import beamsight.bundle
 from beamsight.bundle import Bundle, load
 from beamsight.errors import BadBundle, BadFrame, UnknownTask
 from beamsight.frame import Frame, Geometry, fit
+from models import NAMES, SIZE, write_bundle
 
 
 @dataclass(frozen=True)

@@ -266,7 +266,8 @@ def run(arguments: list[str]) -> int:
         # A mistake of ours; its traceback is for those who ask for it.
         if os.environ.get("BEAMSIGHT_DEBUG"):
             raise
-        say(f"beamsight: unforeseen {type(error).__name__}: {error} (BEAMSIGHT_DEBUG=1 shows where; please report it)")
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        say(f"beamsight: unforeseen {what} (BEAMSIGHT_DEBUG=1 shows where; please report it)")
         return SOME
     return status if isinstance(status, int) else 0
 
