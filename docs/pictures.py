@@ -13,14 +13,25 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import sasdata
 import torch
 from PIL import Image, ImageDraw
 
 from beamsight.display import picture
 from beamsight.frame import Frame
+from beamsight.sources import open_frames
 from beamsight.task import Task, find_task, find_tasks, frames_of, make_batch
 
 HERE = Path(__file__).parent
+# Measured images that the package sasdata brings (BSD-3-Clause).
+REAL = (
+    "P123_D2O_10_percent.dat",
+    "P123_D2O_30_percent.dat",
+    "33837rear_2D_1.75_16.5_NXcanSAS.h5",
+    "BAM_2D.h5",
+    "SILIC010.DAT",
+    "exp18_14_igor_2dqxqy.dat",
+)
 SIDE, SEED, BATCH = 256, 1, 32
 STRIP, SHOWN = 3, 192  # frames a picture, and their side in it
 
@@ -70,6 +81,16 @@ def write_pictures(task: Task, n: int) -> None:
         print(f"{name}: {', '.join(f.key for f in chosen) or f'none of {n} examples has it'}")
 
 
+def write_real(folder: Path) -> None:
+    """The measured images in one row, as `beamsight show` draws them."""
+    data = Path(sasdata.__path__[0]) / "example_data" / "2d_data"
+    strip = Image.new("RGB", (len(REAL) * (SHOWN + 4) - 4, SHOWN), "white")
+    for i, name in enumerate(REAL):
+        frame = next(open_frames(str(data / name)))
+        strip.paste(picture(frame).resize((SHOWN, SHOWN), Image.Resampling.BOX), (i * (SHOWN + 4), 0))
+    strip.save(folder / "measured.webp", quality=80, method=6)
+
+
 def write_sheet(task: Task, path: Path, columns: int, rows: int) -> None:
     """Random examples in a grid, the visible answers written under each and the doubtful in brackets."""
     sheet = Image.new("RGB", (columns * (SIDE + 4), rows * (SIDE + 44)), "white")
@@ -97,6 +118,8 @@ def main() -> None:
             write_sheet(task, asked.sheet, 8, 6)
         else:
             write_pictures(task, asked.n)
+    if not asked.sheet:
+        write_real(HERE / "tasks" / "pictures")
 
 
 if __name__ == "__main__":
