@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch.nn.functional import conv2d, max_pool2d
+from torch.nn.functional import max_pool2d, pad
 
 from beamsight.noise import normal_of, poisson_of, uniform
 
@@ -108,6 +108,21 @@ def expose(photons: torch.Tensor, detector: Detector, centres: torch.Tensor, see
 
     Mean and variance of a trusted pixel: gain * mean + dark + offset, and gain^2 * mean / area + read_noise^2 / area (times unit^2).
     """
+    if photons.device.type != "cpu" or len(photons) == 1:
+        return _expose(photons, detector, centres, seeds)
+    # On a processor frame by frame: an effect then costs only the frames that have it, and a frame stays in the cache.
+    alone = [slice(n, n + 1) for n in range(len(photons))]
+    single = [_expose(photons[n], Detector(**{k: v[n] for k, v in vars(detector).items()}), centres[n], seeds[n]) for n in alone]
+    return Exposed(**{name: _joined([getattr(e, name) for e in single]) for name in vars(single[0])})
+
+
+def _joined(values: list[torch.Tensor]) -> torch.Tensor:
+    # A transmission of frames without a stop is the number 1.
+    widest = max(values, key=lambda v: v.ndim * v.numel())
+    return torch.cat([v if v.ndim else v.expand(widest.shape) for v in values]) if widest.ndim else widest
+
+
+def _expose(photons: torch.Tensor, detector: Detector, centres: torch.Tensor, seeds: torch.Tensor) -> Exposed:
     d, shape = detector, (photons.shape[1], photons.shape[2])
     unstopped = (photons * d.exposure + d.background_ph) * _shading(d, shape, centres, seeds)
     transmission = stop_transmission(d, shape, centres)
@@ -187,10 +202,14 @@ def _spread(image: torch.Tensor, sigma_px: torch.Tensor) -> torch.Tensor:
         return image
     half = max(1, int(torch.ceil(3 * sigma_px.max())))
     tap = torch.arange(-half, half + 1, dtype=torch.float32)
-    kernel = torch.exp(-0.5 * (tap / sigma_px.reshape(-1, 1).clamp(min=1e-3)) ** 2)
-    kernel = (kernel / kernel.sum(1, keepdim=True))[:, None]
-    rows = conv2d(image[None], kernel[..., None], padding=(half, 0), groups=len(image))
-    return conv2d(rows, kernel[:, :, None], padding=(0, half), groups=len(image))[0]
+    kernel = torch.exp(-0.5 * (tap / sigma_px.clamp(min=1e-3)) ** 2)
+    kernel = kernel / kernel.sum(2, keepdim=True)
+    for axis in (1, 2):
+        padded = pad(image.transpose(axis, 2), (half, half))
+        width = padded.shape[2] - 2 * half
+        # Shifted sums: convolutions of one channel are several times slower.
+        image = sum((padded[..., k : k + width] * kernel[..., k : k + 1] for k in range(len(tap))), torch.zeros(())).transpose(axis, 2)
+    return image
 
 
 def _saturate(counts: torch.Tensor, d: Detector) -> tuple[torch.Tensor, torch.Tensor]:

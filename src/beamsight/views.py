@@ -11,14 +11,15 @@ from torch.nn.functional import avg_pool2d, interpolate
 from beamsight.errors import BeamsightError
 
 FLOOR = 0.01  # of the mean count: where the log turns linear, below what a display of two decades would show
+SLIGHT = 1e-6  # keeps means over nothing finite
 
 
 class LogCounts(nn.Module):
-    """Log counts at several scales and the mask: (counts [N H W], mask [N H W], 1 = trust) -> [N 5 H W].
+    """Log counts at several scales and the mask: (counts [N H W], mask [N H W], 1 = trust) -> [N 5 H W], H and W multiples of 4.
 
-    0 log(counts / mean + 0.01), mean over trusted pixels: the picture, whatever its unit. 1 the same less its mean over about 28 px:
-    faint features on strong decays. 2 as 1, of counts averaged over 5 px: what shows only when summed. 3 log(1 + counts): the level.
-    4 the mask. Untrusted pixels are 0 everywhere and enter no mean. Computed in float32: five per cent of contrast is less than
+    0 log(counts / mean + 0.01), mean over trusted pixels: the picture, whatever its unit. 1 the same less its mean over 28 px:
+    faint features on strong decays. 2 as 1, of counts averaged over 4 px: what shows only when summed. 3 log(1 + counts): the level.
+    4 the mask. Untrusted pixels are 0 in all and enter no mean. Computed in float32: five per cent of contrast is less than
     bfloat16 resolves.
     """
 
@@ -33,24 +34,24 @@ class LogCounts(nn.Module):
             counts = torch.where(mask > 0, counts.float(), 0.0).clamp(min=0.0)
             seen = mask.mean((1, 2), keepdim=True).clamp(min=1e-6)
             mean = (counts.mean((1, 2), keepdim=True) / seen).clamp(min=1e-30)
-            share = _broad(mask)
             picture = torch.log(counts / mean + FLOOR) * mask
-            local = (picture - _broad(picture) / share) * mask
-            smooth = torch.log(_mean5(counts) / _mean5(mask) / mean + FLOOR) * mask
-            faint = (smooth - _broad(smooth) / share) * mask
+            share = avg_pool2d(mask[:, None], 4) + SLIGHT
+            near = _near(share)
+            local = (picture - _fine(_near(avg_pool2d(picture[:, None], 4)) / near)) * mask
+            coarse = torch.log(avg_pool2d(counts[:, None], 4) / share / mean[:, None] + FLOOR) * (share > SLIGHT)
+            faint = _fine(coarse - _near(coarse * share) / near) * mask
             level = torch.log1p(counts) * mask
             return torch.stack([picture / 2, local * 2, faint * 4, level / 4, mask], 1)
 
 
-def _mean5(image: torch.Tensor) -> torch.Tensor:
-    """Mean over 5 x 5 px (edges: over what is inside); never 0 for a mask."""
-    return avg_pool2d(image[:, None], 5, 1, 2, count_include_pad=False)[:, 0] + 1e-6
+def _near(coarse: torch.Tensor) -> torch.Tensor:
+    """Mean over 7 x 7 of a quarter-size image [N 1 h w]: broad means need no fine grid."""
+    return avg_pool2d(coarse, 7, 1, 3, count_include_pad=False)
 
 
-def _broad(image: torch.Tensor) -> torch.Tensor:
-    """Mean over about 28 px, made at a quarter of the resolution: a broad mean needs no fine grid. Never 0 for a mask."""
-    coarse = avg_pool2d(avg_pool2d(image[:, None], 4), 7, 1, 3, count_include_pad=False)
-    return interpolate(coarse, scale_factor=4.0, mode="bilinear", align_corners=False)[:, 0] + 1e-6
+def _fine(coarse: torch.Tensor) -> torch.Tensor:
+    """A quarter-size image [N 1 h w] at full size [N H W]."""
+    return interpolate(coarse, scale_factor=4.0, mode="bilinear", align_corners=False)[:, 0]
 
 
 def build_view(name: str) -> LogCounts:

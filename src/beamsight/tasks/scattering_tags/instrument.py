@@ -35,6 +35,8 @@ def _common(rng: Generator) -> Numbers:
     shorter, upright = rng.uniform(0.45, 1.0), rng.random() < 0.5
     square = rng.random() < 0.5
     return {
+        # Minutes instead of a second: bright frames are as real as dim ones.
+        "exposure": _log(rng, 1, 3000) if rng.random() < 0.45 else 1.0,
         "aspect_y": 1.0 if square or upright else shorter,
         "aspect_x": 1.0 if square or not upright else shorter,
         "saturation_counts": _log(rng, 30, 1e6) if rng.random() < 0.45 else 1e30,

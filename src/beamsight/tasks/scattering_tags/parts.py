@@ -77,9 +77,9 @@ def correlation(films: Films, q: torch.Tensor) -> torch.Tensor:
 
 
 def beam(films: Films, radius: torch.Tensor) -> torch.Tensor:
-    """[B Q] what passes beside the stop of the direct beam, at `radius` in shares of the side: a core with parasitic wings."""
+    """[B Q] what passes beside the stop of the direct beam, at `radius` in shares of the side: a core with faint wings."""
     relative = (radius / flat(films.beam_size)) ** 2
-    return flat(films.beam_ph) * (torch.exp(-relative / 2) + 0.01 / (1 + relative / 9) ** 2)
+    return flat(films.beam_ph) * (torch.exp(-relative / 2) + 3e-4 / (1 + relative / 9) ** 2)
 
 
 def background(films: Films, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:

@@ -11,7 +11,7 @@ from beamsight.tasks.scattering_tags import parts
 from beamsight.tasks.scattering_tags.parts import Films, chosen
 from beamsight.tasks.scattering_tags.scene import ISOTROPIC, SPOTTED, SYSTEMS
 
-TABLE = 16  # entries of the radial table per pixel of the side: a sixteenth of a pixel at the corner of a centred frame
+TABLE = 8  # entries of the radial table per pixel of the side: an eighth of a pixel or less within twice the side
 
 
 def render(films: Films, shape: tuple[int, int]) -> torch.Tensor:
