@@ -23,7 +23,7 @@ LAYERS = {
     "task": 2, "answer": 2, "modelfiles": 2, "bundle": 2, "answers": 2, "display": 2, "report": 2, "predict": 2,
     "tasks": 3,
     "networks": 4, "examples": 4, "ahead": 4, "calibrate": 4, "train": 4, "evaluate": 4, "export": 4,
-    "__init__": 5, "__main__": 5, "cli": 5, "console": 5, "doctor": 5, "running": 5, "show": 5,
+    "__init__": 5, "__main__": 5, "cli": 5, "console": 5, "doctor": 5, "making": 5, "running": 5, "show": 5,
 }  # fmt: skip
 # Readers know of files and frames, of nothing else; they may be several modules that help one another.
 READING = {name for name, layer in LAYERS.items() if layer == 1} - {"detector", "views", "recipe"}

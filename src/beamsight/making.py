@@ -57,11 +57,11 @@ def simulate(
     """
     with _torch("simulate"):
         from beamsight.archive import write_archive
-        from beamsight.examples import simulate as simulated
+        from beamsight.examples import simulate as examples
         from beamsight.task import find_task
 
         with _stopping():
-            write_archive(simulated(find_task(task), number, seed), out)
+            _told("frames", write_archive(examples(find_task(task), number, seed), out))
     return 0
 
 
@@ -71,6 +71,7 @@ def train(
     /,
     *,
     recipe: Annotated[RecipeOptions, Parameter(name="*", show_default=False)] = _AS_THE_TASK,
+    frames: Path | None = None,
     overwrite: Flag = False,
 ) -> int:
     """Train a model on frames that are simulated as it goes. The same command goes on where a training was stopped.
@@ -83,20 +84,32 @@ def train(
         What to learn.
     out
         Folder of the run.
+    frames
+        Learn from these frames, made by `beamsight simulate`, in place of fresh ones.
     overwrite
         Begin anew in a folder that holds a run.
     """
     with _torch("train"):
+        from beamsight.archive import read_archive
         from beamsight.task import find_task
-        from beamsight.train import train as run
+        from beamsight.train import train as learn
 
         found = find_task(task)
         changed = {k: v for k, v in asdict(recipe).items() if v is not None}
-        run(found, out, recipe=replace(found.recipe, **changed), resume=not overwrite)
+        stored = None if frames is None else read_archive(frames)
+        _told("run", learn(found, out, replace(found.recipe, **changed), stored, resume=not overwrite))
     return 0
 
 
-def evaluate(bundle: str, frames: Path | None = None, /, *, as_json: Annotated[Flag, Parameter(name="--json")] = False) -> int:
+def evaluate(
+    bundle: str,
+    frames: Path | None = None,
+    /,
+    *,
+    number: Annotated[int, Parameter(name=["-n", "--number"])] = 2000,
+    seed: int = 0,
+    as_json: Annotated[Flag, Parameter(name="--json")] = False,
+) -> int:
     """Score a model on labelled frames, by default on fresh simulated ones.
 
     Example: `beamsight evaluate run/bundle frames`
@@ -107,6 +120,10 @@ def evaluate(bundle: str, frames: Path | None = None, /, *, as_json: Annotated[F
         A model folder, or a task whose model ships.
     frames
         Folder made by `beamsight simulate`.
+    number
+        How many fresh frames.
+    seed
+        The same seed gives the same frames.
     as_json
         Print the scores as JSON instead of a table.
     """
@@ -117,10 +134,10 @@ def evaluate(bundle: str, frames: Path | None = None, /, *, as_json: Annotated[F
         from beamsight.evaluate import table
         from beamsight.task import find_task
 
-        model = load(bundle)
         with _stopping():
-            scores = score(model, read_archive(frames) if frames else find_task(model.card["task"]))
-        _print(table(scores), scores, as_json)
+            model = load(bundle)
+            scores = score(model, find_task(model.card["task"]) if frames is None else read_archive(frames), number, seed)
+        _print(scores if as_json else table(scores))
     return 0
 
 
@@ -140,16 +157,22 @@ def export(run: Path, out: Path, /) -> int:
         from beamsight.export import export as write
 
         with _stopping():
-            write(run, out)
+            _told("model", write(run, out))
     return 0
 
 
-def _print(table: str, scores: Any, as_json: bool) -> None:
+def _print(scores: Any) -> None:
     import json
 
     from beamsight.console import out
 
-    out(json.dumps(scores, indent=1, ensure_ascii=False) if as_json else table)
+    out(scores if isinstance(scores, str) else json.dumps(scores, indent=1, ensure_ascii=False, default=float))
+
+
+def _told(what: str, where: Path) -> None:
+    from beamsight.console import out
+
+    out(f"{what}: {where}")
 
 
 class _Missing(BeamsightError):
