@@ -22,7 +22,14 @@ CBF_START = b"\x0c\x1a\x04\xd5"
 
 def open_npy(path: str) -> list[Stack]:
     """A .npy file [H W] or [N H W], memory-mapped."""
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except ValueError as error:
+        if "object" in str(error).lower():
+            raise CannotRead(
+                f"{path}: holds pickled Python objects, which are never loaded; save it as an array of numbers"
+            ) from None
+        raise
     return [array_stack(path, array, path)]
 
 
@@ -57,9 +64,19 @@ def _tiff_stacks(path: str, file: Any) -> list[Stack]:
             runs.append([])
         runs[-1].append(page)
         _check_page(f"{path}, page {number + 1}", page, size)
+    _check_chain(path, file)
     starts = [0, *accumulate(map(len, runs))]
     single = starts[-1] == 1
     return [_tiff_stack(path, file, pages, None if single else start) for pages, start in zip(runs, starts, strict=False)]
+
+
+def _check_chain(path: str, file: Any) -> None:
+    """Each page says where the next one is, the last one 0; tifffile stops in silence where the next one is not there."""
+    place = file.pages.next_page_offset
+    if place is not None:
+        file.filehandle.seek(place)
+        if any(file.filehandle.read(file.tiff.offsetsize)):
+            raise CannotRead(f"{path}: truncated: page {len(file.pages) + 1} is declared but not there")
 
 
 def _check_page(name: str, page: Any, size: int) -> None:
@@ -173,11 +190,9 @@ def _head(path: str) -> bytes:
 
 
 def _bytes(path: str) -> bytes:
-    with Path(path).open("rb") as file:
-        data = file.read(FRAME_LIMIT_BYTES + 1)
-    if len(data) > FRAME_LIMIT_BYTES:
+    if Path(path).stat().st_size > FRAME_LIMIT_BYTES:
         raise CannotRead(f"{path}: more than {FRAME_LIMIT_BYTES / 2**30:.0f} GiB in one image")
-    return data
+    return Path(path).read_bytes()
 
 
 def _cbf_stack(path: str, data: bytes) -> Stack:

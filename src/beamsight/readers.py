@@ -92,7 +92,11 @@ def _mask_array(address: Address) -> NDArray[Any]:
 def open_stacks(address: Address) -> list[Stack]:
     """The stacks of frames at an address, pixels unread. Raises CannotRead or BadFrame, one line each."""
     check_file(address.path)
-    return _refusing(address.path, lambda: _cut(address, _open(address)))
+    stacks: list[Stack] = _refusing(address.path, lambda: _cut(address, _open(address)))
+    if not sum(len(stack.keys) for stack in stacks):
+        close(stacks)
+        raise CannotRead(f"{address.path}: no image in it")
+    return stacks
 
 
 def _refusing(path: str, work: Any) -> Any:
@@ -178,10 +182,12 @@ def _is_text(head: bytes) -> bool:
 
 
 def _unpack(path: str, head: bytes) -> bytes:
+    data = bytearray()
     with gzip.open(path) if head.startswith(b"\x1f\x8b") else bz2.open(path) as file:
-        data = file.read(FRAME_LIMIT_BYTES + 1)
-    if len(data) > FRAME_LIMIT_BYTES:
-        raise CannotRead(f"{path}: unpacks to more than {FRAME_LIMIT_BYTES / 2**30:.0f} GiB")
+        while block := file.read(2**20):
+            data += block
+            if len(data) > FRAME_LIMIT_BYTES:
+                raise CannotRead(f"{path}: unpacks to more than {FRAME_LIMIT_BYTES / 2**30:.0f} GiB")
     return bytes(data)
 
 
