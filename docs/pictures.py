@@ -9,6 +9,8 @@ python docs/pictures.py --sheet sheet.png    random examples with their labels, 
 from __future__ import annotations
 
 import argparse
+import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -105,14 +107,27 @@ def write_sheet(task: Task, path: Path, columns: int, rows: int) -> None:
     sheet.save(path)
 
 
+def write_report_picture(page: Path) -> None:
+    """A screenshot of the top of a report."""
+    with tempfile.TemporaryDirectory() as folder:
+        shot = Path(folder) / "report.png"
+        options = ["--headless=new", "--no-sandbox", "--hide-scrollbars", "--window-size=1280,900", "--virtual-time-budget=4000"]
+        subprocess.run(["chromium", *options, f"--screenshot={shot}", page.resolve().as_uri()], check=True, capture_output=True)
+        Image.open(shot).convert("RGB").save(HERE / "report.webp", quality=80, method=6)
+
+
 def main() -> None:
     """Makes the pictures of every task, or a sheet of one."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--task", help="by default every task")
     parser.add_argument("--sheet", type=Path, help="write a sheet of random examples")
+    parser.add_argument("--report", type=Path, help="take the README's picture of this report")
     parser.add_argument("-n", type=int, default=1500, help="examples to choose from")
     asked = parser.parse_args()
     torch.set_num_threads(1)
+    if asked.report:
+        write_report_picture(asked.report)
+        return
     for task in [find_task(asked.task)] if asked.task else find_tasks().values():
         if asked.sheet:
             write_sheet(task, asked.sheet, 8, 6)
