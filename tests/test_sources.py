@@ -3,11 +3,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import psutil
 import pytest
 import silx.io
 from silx.io.url import DataUrl
@@ -304,3 +307,18 @@ def test_masked_share(tmp_path: Path) -> None:
     mask = np.zeros(formats.SHAPE, "u4")
     mask[:12] = 1
     assert masked_share(next(iter(open_frames(formats.nxmx(tmp_path, IMAGES, mask))))) == 0.25
+
+
+def test_reading_processes_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    path = formats.eiger(tmp_path, IMAGES)
+    script = (
+        "import sys, time; from beamsight.sources import read_frames; frames = read_frames(sys.argv[1]); next(frames);"
+        "import psutil; print(*[c.pid for c in psutil.Process().children()], flush=True); time.sleep(100)"
+    )
+    parent = subprocess.Popen([sys.executable, "-c", script, str(path)], stdout=subprocess.PIPE, text=True)
+    with parent:
+        assert parent.stdout is not None
+        children = [psutil.Process(int(pid)) for pid in parent.stdout.readline().split()]
+        assert children
+        parent.kill()
+    assert not psutil.wait_procs(children, timeout=10)[1]

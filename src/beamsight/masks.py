@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from beamsight.frame import Frame
 
-# Of an integer image's pixels below -2, the share from which it is taken as background-subtracted, not as coded.
-SUBTRACTED_SHARE = 0.01
+# Detectors mark pixels by a few negative codes (-1 gap, -2 dead); more different values than this are measurements.
+CODES = 4
 
 
 def masked_share(frame: Frame) -> float:
@@ -24,8 +24,8 @@ def trusted(raw: NDArray[Any], top: float | None = None, reserved: int = 1) -> N
     """The pixels [H W] whose value is a measurement: True = trust.
 
     Not trusted: NaN, infinities, values above `top`, the `reserved` highest codes of an integer type (saturated, or no
-    data), and negative counts. Two kinds of image hold negative measurements, and keep them: whole numbers of which more
-    than one in a hundred lies below -2, and floats that are not all whole; in the latter -1 and -2 exactly are codes.
+    data), and negative counts. Two kinds of image hold negative measurements, and keep them: whole numbers of more than
+    CODES different values below zero, and floats that are not all whole; in the latter -1 and -2 exactly are codes.
     """
     mask = _below_top(raw, top, reserved)
     if raw.dtype.kind == "u":
@@ -49,6 +49,6 @@ def _not_coded(raw: NDArray[Any]) -> NDArray[np.bool_]:
         finite = raw[np.isfinite(raw)]
         if not np.array_equal(finite, np.rint(finite)):
             return np.asarray((raw != -1) & (raw != -2))
-    if np.count_nonzero(raw < -2) <= SUBTRACTED_SHARE * raw.size:
+    if len(np.unique(raw[raw < 0])) <= CODES:
         return np.asarray(raw >= 0)
     return np.asarray(raw > np.iinfo(raw.dtype).min) if raw.dtype.kind == "i" else np.ones(raw.shape, bool)
