@@ -9,11 +9,11 @@ import gzip
 import os
 import stat
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ from beamsight.errors import BadFrame, BeamsightError, CannotRead
 from beamsight.frame import Frame
 from beamsight.masks import trusted
 from beamsight.stack import FRAME_LIMIT_BYTES, Stack
+
+T = TypeVar("T")
 
 HDF5, NPY, PICTURES = b"\x89HDF\r\n\x1a\n", b"\x93NUMPY", (b"\x89PNG", b"\xff\xd8\xff", b"BM", b"GIF8")
 TIFFS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -84,7 +86,7 @@ def _mask_array(address: Address) -> NDArray[Any]:
         return read_mask(address.path, address.data_path)
     stacks = open_stacks(address)
     try:
-        return np.asarray(_refusing(address.path, lambda: stacks[0].read(0)))
+        return np.asarray(refusing(address.path, lambda: stacks[0].read(0)))
     finally:
         close(stacks)
 
@@ -92,14 +94,14 @@ def _mask_array(address: Address) -> NDArray[Any]:
 def open_stacks(address: Address) -> list[Stack]:
     """The stacks of frames at an address, pixels unread. Raises CannotRead or BadFrame, one line each."""
     check_file(address.path)
-    stacks: list[Stack] = _refusing(address.path, lambda: _cut(address, _open(address)))
+    stacks = refusing(address.path, lambda: _cut(address, _open(address)))
     if not sum(len(stack.keys) for stack in stacks):
         close(stacks)
         raise CannotRead(f"{address.path}: no image in it")
     return stacks
 
 
-def _refusing(path: str, work: Any) -> Any:
+def refusing(path: str, work: Callable[[], T]) -> T:
     """What `work` gives. Readers raise errors of many kinds; all leave as CannotRead, one line, with the path."""
     try:
         return work()
@@ -224,7 +226,7 @@ def check_mask(stack: Stack, options: Options, path: str) -> None:
 
 def read_frame(stack: Stack, n: int, options: Options, path: str) -> Frame:
     """The n-th frame of a stack, full size. Raises CannotRead or BadFrame, one line each."""
-    return _refusing(path, lambda: _frame(stack, n, options))
+    return refusing(path, lambda: _frame(stack, n, options))
 
 
 def _frame(stack: Stack, n: int, options: Options) -> Frame:
