@@ -222,7 +222,8 @@ def test_a_mask_that_hides_most_is_doubted(model: str, data: Path, tmp_path: Pat
     mask[:10] = 0
     np.save(tmp_path / "mask.npy", mask)
     done = beamsight("predict", model, data / "0.npy", "--mask", tmp_path / "mask.npy", "--json")
-    assert "% of pixels masked; is the mask the right way round? 1 means masked" in done.stderr
+    assert "75.0 % of pixels masked; is it the right way round? 1 means masked" in done.stderr
+    assert beamsight("predict", model, data / "0.npy", "--mask", tmp_path / "none.npy", "--json").returncode == 3
 
 
 def test_show_tells_and_draws(model: str, data: Path, tmp_path: Path) -> None:

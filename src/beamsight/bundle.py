@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from beamsight.answer import Answer
 from beamsight.errors import BadBundle, BadFrame, UnknownTask
 from beamsight.frame import Frame, Geometry, fit
+from beamsight.masks import trusted
 from beamsight.modelfiles import MAX_HEADER_BYTES, check_onnx, check_safetensors, refuse_pickle
 from beamsight.targets import OneOf, Tags, Target
 
@@ -78,8 +79,8 @@ class Bundle:
     ) -> Iterator[Answer]:
         """One Answer a frame, in order, as the frames come: never more than `batch` are held.
 
-        `frames`: Frames of any size, arrays [H W] or stacks [N H W] in counts (NaN, infinite and negative pixels are not
-        trusted), or a reader's refusals, which become answers with an error. `threshold`, one number or one a name [T],
+        `frames`: Frames of any size, arrays [H W] or stacks [N H W] in counts (their trusted pixels are those of
+        `masks.trusted`), or a reader's refusals, which become answers with an error. `threshold`, one number or one a name [T],
         replaces the card's. Raises BadBundle where the graph cannot be run, BadFrame for an array that is no image.
         """
         limits = _limits(self.card, threshold)
@@ -250,10 +251,8 @@ def _each(frames: Asked | Iterable[Asked]) -> Iterator[Frame | Refusal]:
 def _frame(array: NDArray[Any], key: str) -> Frame:
     if array.ndim != 2 or not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(array):
         raise BadFrame(f"{key}: an array of shape {array.shape} and type {array.dtype} is no image; give [H W] or [N H W] counts")
-    image = array.astype(np.float32)
-    with np.errstate(invalid="ignore"):
-        mask = np.isfinite(image) & (image >= 0)
-    return Frame(image, mask, Geometry((image.shape[0], image.shape[1])), key)
+    counts = array.astype(np.uint16) if array.dtype == bool else array
+    return Frame(counts.astype(np.float32), trusted(counts), Geometry((array.shape[0], array.shape[1])), key)
 
 
 def _seen(item: Frame | Refusal, size: int) -> tuple[Frame | Refusal, str | None]:

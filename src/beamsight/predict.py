@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from beamsight.answer import Answer
 from beamsight.answers import Store, open_store, read_about, read_answers, write_csv, write_hdf5
 from beamsight.bundle import MODEL, Bundle, Refusal
@@ -22,26 +20,19 @@ from beamsight.report import keep_picture, write_report
 
 @dataclass
 class Tally:
-    """What a run did so far. `reading_s` is the time spent waiting for frames, `answering_s` that spent in the model;
-    `masked` the sum over the `seen` frames of the share of their pixels that is not trusted.
-    """
+    """What a run did so far. `reading_s` is the time spent waiting for frames, `answering_s` that spent in the model."""
 
     frames: int = 0
     refused: int = 0
     reading_s: float = 0.0
     answering_s: float = 0.0
-    seen: int = 0
-    masked: float = 0.0
     started: float = field(default_factory=time.perf_counter)
 
-    def add(self, answer: Answer, item: Frame | Refusal) -> None:
-        """Count one more answer and the frame it is of."""
+    def add(self, answer: Answer) -> None:
+        """Count one more answer."""
         self.frames += 1
         self.refused += answer.error is not None
         self.answering_s += answer.seconds
-        if isinstance(item, Frame):
-            self.seen += 1
-            self.masked += 1 - float(np.mean(item.mask))
 
     @property
     def rate(self) -> float:
@@ -79,7 +70,7 @@ def predict_into(
     waiting: deque[Frame | Refusal] = deque()
     for answer in bundle.predict(_watched(frames, waiting, tally), threshold=threshold):
         item = waiting.popleft()
-        tally.add(answer, item)
+        tally.add(answer)
         if store is not None:
             # The picture first: a line that is there is never looked at again.
             if pictures and isinstance(item, Frame):

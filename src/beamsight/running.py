@@ -34,6 +34,8 @@ class Wanted:
 
 def answer_paths(bundle: Bundle, paths: list[str], reading: dict[str, Any], wanted: Wanted) -> int:
     """Answer every frame of `paths`, which `reading` says how to read, and give the exit status of the command."""
+    if reading.get("mask") is not None:
+        _tell_mask(reading["mask"])
     store = _opened(bundle, reading, wanted)
     tally = Tally()
     try:
@@ -44,7 +46,6 @@ def answer_paths(bundle: Bundle, paths: list[str], reading: dict[str, Any], want
             store.close()
         if not wanted.quiet:
             say(closing(tally))
-    _warn_masked(tally, reading.get("mask"))
     return _finish(store, tally, wanted)
 
 
@@ -79,11 +80,13 @@ def _answer(bundle: Bundle, paths: list[str], reading: dict[str, Any], wanted: W
         write_tables(store.folder, wanted.report)
 
 
-def _warn_masked(tally: Tally, mask: Path | None) -> None:
-    share = 100 * tally.masked / max(1, tally.seen)
-    if mask is not None and tally.seen:
-        doubt = "; is the mask the right way round? 1 means masked" if share > 50 else ""
-        say(f"beamsight: {share:.1f} % of pixels masked{doubt}")
+def _tell_mask(path: Path) -> None:
+    """Say how much a mask hides before any frame is read: a mask the wrong way round is the commonest mistake with them."""
+    from beamsight.readers import load_mask
+
+    share = 100 - 100 * load_mask(str(path)).mean()
+    doubt = "; is it the right way round? 1 means masked" if share > 50 else ""
+    say(f"beamsight: {path}: {share:.1f} % of pixels masked{doubt}")
 
 
 def _finish(store: Store | None, tally: Tally, wanted: Wanted) -> int:
