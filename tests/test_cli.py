@@ -239,6 +239,14 @@ def test_show_tells_and_draws(model: str, data: Path, tmp_path: Path) -> None:
     assert beamsight("show", data / "bad.tif").returncode == 3
 
 
+def test_demo_answers_the_real_images(model: str, tmp_path: Path) -> None:
+    pytest.importorskip("sasdata")
+    done = beamsight("demo", model, "-o", tmp_path / "out")
+    names = {Path(str(a["key"]).split("::")[0]).name for a in lines(tmp_path / "out")}
+    assert {"BAM_2D.h5", "P123_D2O_30_percent.dat", "33837rear_2D_1.75_16.5_NXcanSAS.h5"} <= names
+    assert "report: " in done.stdout
+
+
 def test_every_verb_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     verbs = [name for name in cli.app if not name.startswith("-")]
     assert {"predict", "simulate", "train", "evaluate", "export", "tasks", "show", "doctor", "demo"} <= set(verbs)

@@ -136,7 +136,7 @@ def demo(task: str | None = None, /, *, output: Output = Path("demo-out")) -> in
     if not models:
         return _usage("demo", "no model ships with this copy; name a model folder")
     images = Path(spec.origin).parent / "example_data" / "2d_data"
-    return predict(models[0], str(images / "*.h5"), output=output, overwrite=True)
+    return predict(models[0], str(images / "*"), output=output, overwrite=True)
 
 
 @app.command

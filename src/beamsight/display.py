@@ -21,7 +21,7 @@ _SIDES_QUALITIES = ((224, 70), (160, 50), (160, 20), (96, 20))
 # A grey that viridis does not hold.
 MASKED_RGB = (205, 205, 210)
 LEGEND = (
-    "log scale, viridis, from the 1st to the 99.9th percentile of trusted pixels; "
+    "log scale, viridis, from the 1st to the 99.9th percentile of trusted counts above zero; "
     "trusted pixels of zero or less in the darkest colour; masked pixels light grey"
 )
 RANGE_PERCENT = (1.0, 99.9)
