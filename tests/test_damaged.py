@@ -121,6 +121,37 @@ def test_a_file_that_another_process_writes_is_read(tmp_path: Path) -> None:
     assert [isinstance(f, Frame) for f in found] == [True, True]
 
 
+def test_frames_that_are_declared_but_not_written_are_not_zeros(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "live.h5", "w") as file:
+        data = file.create_dataset("entry/data/data", IMAGES.shape, "u4", chunks=(1, *formats.SHAPE))
+        data[0], data[2] = IMAGES[0], IMAGES[2]
+    found = list(read_frames(tmp_path / "live.h5"))
+    assert [type(f) for f in found] == [Frame, Refused, Frame]
+    assert "not written yet" in str(found[1])
+
+
+def test_a_series_without_one_of_its_files_gives_the_others(tmp_path: Path) -> None:
+    images = np.concatenate([IMAGES, IMAGES])
+    master = formats.eiger(tmp_path, images, 2)
+    (tmp_path / "series_data_000002.h5").unlink()
+    found = list(read_frames(master))
+    assert [type(f) for f in found] == [Frame, Frame, Refused, Frame, Frame]
+    assert "series_data_000002.h5" in str(found[2])
+
+
+def test_a_virtual_data_set_without_one_of_its_files_is_refused(tmp_path: Path) -> None:
+    layout = h5py.VirtualLayout(IMAGES.shape, "i4")
+    for n, image in enumerate(IMAGES):
+        with h5py.File(tmp_path / f"part{n}.h5", "w") as file:
+            file["data"] = image
+        layout[n] = h5py.VirtualSource(f"part{n}.h5", "data", formats.SHAPE)
+    with h5py.File(tmp_path / "whole.h5", "w") as file:
+        file.create_virtual_dataset("entry/data/data", layout)
+    np.testing.assert_array_equal([f.image for f in open_frames(tmp_path / "whole.h5")], IMAGES)
+    (tmp_path / "part1.h5").unlink()
+    assert "part1.h5" in refusal(tmp_path / "whole.h5")
+
+
 # ---- readers that hang or die
 
 

@@ -20,7 +20,7 @@ from beamsight import wire
 from beamsight.addresses import Address
 from beamsight.errors import BeamsightError
 from beamsight.frame import Frame, fit
-from beamsight.readers import Options, check_mask, close, load_options, open_stacks, read_frame, refusing
+from beamsight.readers import Options, check_options, close, load_options, open_stacks, read_frame, refusing
 from beamsight.stack import Stack
 
 # Files that are kept open at once; a request for one more closes the oldest.
@@ -78,7 +78,7 @@ def _answer(
     stacks = _opened(address, files)
     if stack is None:
         for s in stacks:
-            check_mask(s, options, address.path)
+            check_options(s, options, address.path)
         return {"stacks": [asdict(s.keys) for s in stacks]}, ()
     frame = read_frame(stacks[stack], n, options, address.path)
     return _packed(frame if size is None else refusing(address.path, lambda: fit(frame, size)))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
@@ -40,10 +40,29 @@ def open_hdf5(path: str, data_path: str | None = None, index: str | None = None)
         paths = _find(file) if data_path is None else _inside(file, path, data_path)
         if not paths:
             raise CannotRead(f"{path}: an HDF5 file without an image: no data set of numbers has two or more dimensions")
-        return [_stack(file, path, p, parse_index(index)) for p in paths]
+        return _stacks(file, path, paths, parse_index(index))
     except BaseException:
         file.close()
         raise
+
+
+def _stacks(file: h5py.File, path: str, paths: list[str], index: Index | None) -> list[Stack]:
+    """A stack a data set. Where files of a series are missing, the others are read and each missing one is refused by name."""
+    there = [p for p in paths if _get(file, p) is not None] or paths[:1]
+    stacks = {p: _stack(file, path, p, index) for p in there}
+    return [stacks.get(p) or _missing(file, path, p, stacks[there[0]].shape) for p in paths]
+
+
+def _missing(file: h5py.File, path: str, name: str, shape: tuple[int, int]) -> Stack:
+    def read(n: int) -> NDArray[Any]:
+        raise _broken_link(file, path, name)
+
+    return Stack(Keys(f"{path}::{name}"), shape, read, Geometry(shape), close=file.close)
+
+
+def _broken_link(file: h5py.File, path: str, name: str) -> CannotRead:
+    link = file.get(name, getlink=True)
+    return CannotRead(f"{path}::{name} is a link to {getattr(link, 'filename', 'a place')} that is missing or cannot be read")
 
 
 def _open(path: str) -> h5py.File:
@@ -155,7 +174,11 @@ def _stack(file: h5py.File, path: str, name: str, index: Index | None) -> Stack:
     cut = tuple(slice(*axis) for axis in window)
     fields = fields_of(file, name)
 
+    written = _is_written(dataset)
+
     def read(n: int) -> NDArray[Any]:
+        if not written(keys.index(n)):
+            raise CannotRead(f"{keys[n]}: not written yet: try later")
         return np.asarray(dataset[(*keys.index(n), *cut)])
 
     trust = mask_of(file, name, dataset.shape, fields, keys.index)
@@ -175,9 +198,7 @@ def _dataset(file: h5py.File, path: str, name: str) -> h5py.Dataset:
     try:
         dataset = file[name]
     except (KeyError, OSError, RuntimeError):
-        link = file.get(name, getlink=True)
-        target = getattr(link, "filename", None)
-        raise CannotRead(f"{path}::{name} is a link to {target or 'a place'} that is missing or cannot be read") from None
+        raise _broken_link(file, path, name) from None
     if not isinstance(dataset, h5py.Dataset):
         raise CannotRead(f"{path}: {name} is no data set")
     if dataset.shape is None:
@@ -210,8 +231,24 @@ def _check_filters(where: str, dataset: h5py.Dataset) -> None:
         raise CannotRead(f"{where}: compressed by the HDF5 filter {names}, which is not installed; look for it in hdf5plugin")
 
 
+def _is_written(dataset: h5py.Dataset) -> Callable[[tuple[int, ...]], bool]:
+    """Whether the frame at a place exists: HDF5 gives zeros for those that a detector has declared but not written."""
+    if not dataset.chunks or dataset.ndim < 3 or dataset.chunks[-2:] != dataset.shape[-2:]:
+        return lambda index: True
+    return lambda index: dataset.id.get_chunk_info_by_coord((*index, 0, 0)).byte_offset is not None
+
+
 def _check_storage(where: str, dataset: h5py.Dataset) -> None:
     virtual = dataset.is_virtual
+    if virtual:
+        folder = Path(dataset.file.filename).parent
+        names = {s.file_name for s in dataset.virtual_sources()} - {"."}
+        missing = sorted(n for n in names if "%" not in n and not (folder / n).exists())
+        if missing:
+            # HDF5 itself would give zeros for their frames.
+            raise CannotRead(
+                f"{where}: of {len(names)} files that its frames are in, {len(missing)} are missing, first {missing[0]}"
+            )
     if not virtual and dataset.id.get_storage_size() == 0 and dataset.external is None:
         raise CannotRead(f"{where}: declares {dataset.shape} values but holds none: not yet written?")
 

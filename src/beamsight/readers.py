@@ -216,8 +216,12 @@ def close(stacks: Sequence[Stack]) -> None:
         stack.close()
 
 
-def check_mask(stack: Stack, options: Options, path: str) -> None:
-    """Raises BadFrame where the user's mask was made for another shape."""
+def check_options(stack: Stack, options: Options, path: str) -> None:
+    """Raises BadFrame where the user's mask or geometry was made for another shape."""
+    if options.poni is not None:
+        from beamsight.geometry_files import from_poni
+
+        from_poni(options.poni, stack.shape, path)
     if options.mask is not None and options.mask.shape != stack.shape:
         raise BadFrame(
             f"{path}: the mask has shape {options.mask.shape}, the image {stack.shape}; give a mask made for this detector"

@@ -20,7 +20,7 @@ from beamsight.children import Child, Request
 from beamsight.errors import BeamsightError, CannotRead
 from beamsight.frame import Frame, Geometry, fit
 from beamsight.images import array_stack
-from beamsight.readers import Options, check_mask, close, load_options, open_stacks, read_frame, spread
+from beamsight.readers import Options, check_options, close, load_options, open_stacks, read_frame, spread
 from beamsight.stack import Keys, Stack
 
 TIMEOUT_S = 20.0
@@ -84,7 +84,7 @@ def _of_one(address: Address | NDArray[Any], chosen: slice, options: Options) ->
     try:
         stacks = open_stacks(address) if isinstance(address, Address) else [array_stack(name, address, name)]
         for stack in stacks:
-            check_mask(stack, options, name)
+            check_options(stack, options, name)
     except BeamsightError as error:
         yield name, error
         return
