@@ -157,6 +157,15 @@ def test_a_reader_that_goes_away_is_no_error(model: str, stack: Path) -> None:
     run.stderr.close()
 
 
+def test_a_full_disk_behind_the_pipe_is_one_line(model: str, data: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-c", BLOCK_TORCH, "predict", model, str(data), "--json", "-q"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("beamsight: standard output: cannot be written (No space left on device)")
+    assert done.stderr.count("\n") == 1
+
+
 def test_addresses_of_answers_are_read_again(model: str, stack: Path, tmp_path: Path) -> None:
     beamsight("predict", model, stack, "--frames", "5:9:2", "-o", tmp_path / "a")
     keys = [str(a["key"]) for a in lines(tmp_path / "a")]

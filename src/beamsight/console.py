@@ -14,6 +14,7 @@ from types import FrameType
 from typing import IO, Any, cast
 
 from beamsight.answer import Answer
+from beamsight.errors import CannotWrite
 from beamsight.predict import Tally
 
 # Between two lines of progress where there is no terminal.
@@ -32,6 +33,9 @@ def out(text: str) -> None:
         # Python would complain when it flushes the closed stream at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(CLOSED_PIPE) from None
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise CannotWrite(f"standard output: cannot be written ({error.strerror}); what was written before stays") from None
 
 
 def say(text: str) -> None:
