@@ -4,11 +4,9 @@
 
 from __future__ import annotations
 
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
-from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -20,14 +18,12 @@ from numpy.typing import NDArray
 from beamsight.addresses import Index, parse_index
 from beamsight.errors import BadFrame, CannotRead
 from beamsight.frame import Geometry
+from beamsight.hdf5_find import find_images, get, images_inside, visit
 from beamsight.hdf5_meta import fields_of, geometry_of, mask_of, top_of
 from beamsight.stack import Keys, Stack, check_layout, check_size
 
-# Objects of a file that are looked at before the search for images ends.
-SEARCH_LIMIT = 10_000
 # A file changed so recently may still be written to.
 RECENT_S = 30.0
-_NUMBERED = re.compile(r"data_\d+$")
 
 
 def open_hdf5(path: str, data_path: str | None = None, index: str | None = None) -> list[Stack]:
@@ -37,7 +33,7 @@ def open_hdf5(path: str, data_path: str | None = None, index: str | None = None)
     """
     file = _open(path)
     try:
-        paths = _find(file) if data_path is None else _inside(file, path, data_path)
+        paths = find_images(file) if data_path is None else images_inside(file, path, data_path)
         if not paths:
             raise CannotRead(f"{path}: an HDF5 file without an image: no data set of numbers has two or more dimensions")
         return _stacks(file, path, paths, parse_index(index))
@@ -48,7 +44,7 @@ def open_hdf5(path: str, data_path: str | None = None, index: str | None = None)
 
 def _stacks(file: h5py.File, path: str, paths: list[str], index: Index | None) -> list[Stack]:
     """A stack a data set. Where files of a series are missing, the others are read and each missing one is refused by name."""
-    there = [p for p in paths if _get(file, p) is not None] or paths[:1]
+    there = [p for p in paths if get(file, p) is not None] or paths[:1]
     stacks = {p: _stack(file, path, p, index) for p in there}
     return [stacks.get(p) or _missing(file, path, p, stacks[there[0]].shape) for p in paths]
 
@@ -79,88 +75,6 @@ def _open(path: str) -> h5py.File:
     late = time.time() - Path(path).stat().st_mtime < RECENT_S
     what = "truncated" if "truncated" in first else "damaged"
     raise CannotRead(f"{path}: {what} HDF5 file{', or still being written: try later' if late else ''} ({first})")
-
-
-def _inside(file: h5py.File, path: str, data_path: str) -> list[str]:
-    item = _get(file, data_path)
-    if item is None:
-        raise CannotRead(f"{path}: no {data_path} in it, but {', '.join(islice(file, 6)) or 'nothing'}")
-    if isinstance(item, h5py.Dataset):
-        return [data_path]
-    paths = _in_group(item) or ([item.name + "/" + _largest(item)] if _largest(item) else [])
-    if not paths:
-        raise CannotRead(f"{path}: no image in the group {data_path}")
-    return paths
-
-
-def _find(file: h5py.File) -> list[str]:
-    for group in _groups(file):
-        paths = _in_group(group)
-        if paths:
-            return paths
-    largest = _largest(file)
-    return ["/" + largest] if largest else []
-
-
-def _groups(file: h5py.File) -> Iterator[h5py.Group]:
-    """Groups that may hold the images, the most telling first: the default, then entry/data, CXI, any NXdata or SASdata."""
-    group: Any = file
-    for _ in range(4):
-        name = _text(group.attrs.get("default"))
-        group = _get(group, name) if name else None
-        if not isinstance(group, h5py.Group):
-            break
-        yield group
-    for entry in [g for g in map(file.get, islice(file, 100)) if isinstance(g, h5py.Group)]:
-        yield from (g for g in (_get(entry, n) for n in ("data", "data_1", "image_1")) if isinstance(g, h5py.Group))
-    for item in _visit(file):
-        if isinstance(item, h5py.Group) and {"NXdata", "SASdata"} & {
-            _text(item.attrs.get(a)) for a in ("NX_class", "canSAS_class")
-        }:
-            yield item
-
-
-def _in_group(group: h5py.Group) -> list[str]:
-    """The data sets of a group that hold images: its signal, `data`, or `data_000001` and so on."""
-    signal = _text(group.attrs.get("signal")) or next((n for n in ("data", "I") if n in group), "")
-    numbered = sorted(n for n in group if _NUMBERED.match(n))
-    if numbered and (not signal or signal not in group or _NUMBERED.match(signal)):
-        # A link whose file is missing is kept: leaving it out would hide that frames are missing.
-        return [f"{group.name}/{n}" for n in numbered if _is_image(_get(group, n)) or _get(group, n) is None]
-    return [f"{group.name}/{signal}"] if signal and _is_image(_get(group, signal)) else []
-
-
-def _largest(group: h5py.Group) -> str:
-    found = [i for i in _visit(group) if _is_image(i)]
-    best = max(found, key=lambda d: d.size, default=None)
-    return "" if best is None else best.name[len(group.name) :].lstrip("/")
-
-
-def _is_image(item: Any) -> bool:
-    return isinstance(item, h5py.Dataset) and item.shape is not None and len(item.shape) >= 2 and item.dtype.kind in "iufbc"
-
-
-def _visit(group: h5py.Group) -> list[Any]:
-    found: list[Any] = []
-
-    def add(_: str, item: Any) -> bool | None:
-        found.append(item)
-        return True if len(found) >= SEARCH_LIMIT else None
-
-    group.visititems(add)
-    return found
-
-
-def _get(group: h5py.Group, name: str) -> Any:
-    try:
-        return group.get(name)
-    except (KeyError, OSError, RuntimeError):
-        return None
-
-
-def _text(value: Any) -> str:
-    value = value.item() if isinstance(value, np.ndarray) and value.size == 1 else value
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value if isinstance(value, str) else ""
 
 
 def _stack(file: h5py.File, path: str, name: str, index: Index | None) -> Stack:
@@ -306,9 +220,9 @@ def read_mask(path: str, data_path: str | None) -> NDArray[Any]:
 
 
 def _mask_values(file: h5py.File, path: str, data_path: str | None) -> NDArray[Any]:
-    item = _get(file, data_path) if data_path else None
+    item = get(file, data_path) if data_path else None
     if data_path is None:
-        found = [i for i in _visit(file) if isinstance(i, h5py.Dataset) and i.ndim == 2 and i.dtype.kind in "iub"]
+        found = [i for i in visit(file) if isinstance(i, h5py.Dataset) and i.ndim == 2 and i.dtype.kind in "iub"]
         item = max(found, key=lambda d: d.size, default=None)
     if not isinstance(item, h5py.Dataset):
         raise CannotRead(f"{path}: no mask {data_path or '(a 2-D data set of whole numbers)'} in it")

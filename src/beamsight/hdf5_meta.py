@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from beamsight.frame import Geometry
 from beamsight.geometry_files import CORNER_PX, length_m, wavelength_of_energy_m
+from beamsight.hdf5_find import SEARCH_LIMIT
 
 # NXmx: bits 16 to 30 are free for the facility, 31 marks virtual pixels; none of them is a fault.
 NXMX_BITS = 0xFFFF
 # CXI from version 1.5: invalid, saturated, hot, dead, shadowed, ignored, bad, missing, noisy, failed correction.
 # Left out: in the peak mask, out of the resolution limits, corrected, peak, background corrected.
 CXI_BITS = 1 | 2 | 4 | 8 | 16 | 64 | 128 | 512 | 1024 | 4096
-SEARCH_LIMIT = 10_000
 
 Place = tuple[slice, ...]
 Fields = dict[str, h5py.Dataset]
