@@ -113,6 +113,19 @@ def test_a_poni_file_for_another_detector_is_refused(tmp_path: Path) -> None:
         one(formats.npy(tmp_path, IMAGE), poni=tmp_path / "a.poni")
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int32, np.float32])
+@pytest.mark.parametrize("compression", ["lzw", "zlib"])
+def test_compressed_tiffs_need_no_large_package(compression: str, dtype: Any, tmp_path: Path) -> None:
+    image = np.minimum(IMAGE, 200).astype(dtype)
+    path = formats.tiff(dtype=dtype, compression=compression, predictor=dtype == np.uint16)(tmp_path, image)
+    script = (
+        "import sys; sys.modules['imagecodecs'] = None; import numpy as np; from beamsight.sources import open_frames;"
+        "np.save(sys.argv[2], next(iter(open_frames(sys.argv[1]))).image)"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path), str(tmp_path / "out.npy")], check=True)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), image)
+
+
 # ---- ways of naming
 
 

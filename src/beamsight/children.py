@@ -14,6 +14,7 @@ import threading
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -66,7 +67,7 @@ class Child:
         self.ready = False
         self.errors = tempfile.TemporaryFile()  # noqa: SIM115 (lives as long as the process)
         command = [sys.executable, "-P", "-c", "from beamsight.child import main; main()"]
-        paths = os.pathsep.join(p for p in sys.path if p)
+        paths = os.pathsep.join([*filter(None, sys.path), str(Path(__file__).parents[1])])
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
