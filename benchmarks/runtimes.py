@@ -40,7 +40,7 @@ def eager(model: bundle.Bundle) -> Run:
 
     def run(counts: Logits, mask: Logits) -> Logits:
         with torch.inference_mode():
-            return whole(torch.from_numpy(counts), torch.from_numpy(mask))[0].numpy()
+            return np.asarray(whole(torch.from_numpy(counts), torch.from_numpy(mask))[0])
 
     return run
 

@@ -11,7 +11,7 @@ import argparse
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import lru_cache, partial
 from multiprocessing.pool import Pool
 from typing import Any
@@ -77,11 +77,11 @@ def on_gpu(task: str, side: int, batch: int, rounds: int) -> float:
 # The pattern that both make: spheres of a normal size distribution, correlated as hard spheres, on a flat background.
 FRACTION, SPREAD, POINTS, SIGMAS, FLAT_PH = 0.2, 0.1, 9, 2.5, 1.0
 WAVELENGTH_M, DISTANCE_M, SIDE_M = 1e-10, 2.0, 0.1
-EMPTY = {"ring_ph": np.zeros((SYSTEMS, ORDERS)), "ring_kind": np.zeros(SYSTEMS, int)}
+EMPTY: dict[str, Any] = {"ring_ph": np.zeros((SYSTEMS, ORDERS)), "ring_kind": np.zeros(SYSTEMS, int)}
 RADII_M = np.geomspace(4e-9, 12e-9, 16)
 
 
-def our_pattern(radii_m: Sequence[float], side: int) -> torch.Tensor:
+def our_pattern(radii_m: NDArray[np.float64], side: int) -> torch.Tensor:
     """[B side side] the pattern of each radius, up to a factor, by the renderer that makes the training frames."""
     scenes = [
         Pattern(WAVELENGTH_M, DISTANCE_M, SIDE_M, 0.5, 0.5, flat_ph=FLAT_PH, form_ph=1e3, form_radius_m=r, form_spread=SPREAD,
@@ -91,7 +91,7 @@ def our_pattern(radii_m: Sequence[float], side: int) -> torch.Tensor:
     return render(columns(scenes), (side, side))
 
 
-def peer_pattern(radii_m: Sequence[float], side: int) -> NDArray[np.float32]:
+def peer_pattern(radii_m: NDArray[np.float64], side: int) -> NDArray[np.float32]:
     """[B side side] the same by sasmodels: the same pixels, the same points of the size distribution, single precision."""
     y, x = (np.indices((side, side)) + 0.5) * (SIDE_M / side) - SIDE_M / 2
     radius = np.hypot(y, x)

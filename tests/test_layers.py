@@ -124,7 +124,7 @@ def run(code: str) -> str:
 
 def test_answering_imports_without_torch() -> None:
     modules = ["beamsight", *(f"beamsight.{m}" for m in LAYERS if m not in NEEDS_TORCH | {"__init__", "__main__"})]
-    run(f"import sys, importlib; sys.modules['torch'] = None; [importlib.import_module(m) for m in {modules}]")
+    assert run(f"import sys, importlib; sys.modules['torch'] = None; [importlib.import_module(m) for m in {modules}]") == ""
 
 
 def test_import_is_quick() -> None:
