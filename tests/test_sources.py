@@ -222,6 +222,14 @@ def test_unicode_and_long_names(tmp_path: Path) -> None:
     assert isinstance(next(iter(read_frames(str(folder / ("z" * 300))))), Refused)
 
 
+def test_a_name_that_is_no_text_is_refused_in_text(tmp_path: Path) -> None:
+    formats.npy(tmp_path, IMAGE).rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff: x.npy"))
+    (item,) = read_frames(tmp_path)
+    assert isinstance(item, Refused)
+    assert item.key.encode().endswith(b"?: x.npy")
+    assert "UTF-8" in item.reason
+
+
 def test_paths_from_here_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     formats.npy(tmp_path, IMAGE)
     monkeypatch.chdir(tmp_path)

@@ -35,6 +35,14 @@ class Address:
     index: str | None = None
 
 
+@dataclass(frozen=True)
+class Nowhere:
+    """A `name` that gives no file, and the `reason`."""
+
+    name: str
+    reason: str
+
+
 def absolute(path: str | os.PathLike[str]) -> str:
     """The path from the root, links kept as the user named them."""
     return os.path.normpath(Path(path).absolute())
@@ -96,7 +104,7 @@ def parse_frames(text: str | slice | None) -> slice:
     return slice(*numbers)
 
 
-def find_addresses(where: Any, leave_out: Iterable[str] = ()) -> Iterator[Address | CannotRead]:
+def find_addresses(where: Any, leave_out: Iterable[str] = ()) -> Iterator[Address | Nowhere]:
     """The files that `where` names, in order, folders sorted as people count; for each name that gives none, why.
 
     `where`: path, glob, `@list` of lines, DataUrl, or several. `leave_out`: absolute paths that are no frames, such as the mask.
@@ -104,21 +112,24 @@ def find_addresses(where: Any, leave_out: Iterable[str] = ()) -> Iterator[Addres
     out = frozenset(leave_out)
     for item in [where] if isinstance(where, str | os.PathLike) else where:
         text = os.fspath(item)
-        found = iter(_expand(text, out))
-        first = next(found, None)
-        if first is None:
-            yield CannotRead(f"{text}: {_nothing(text)}")
-        else:
-            yield from chain([first], found)
+        found = map(_spoken, _expand(text, out))
+        yield from chain([next(found, Nowhere(text, _nothing(text)))], found)
+
+
+def _spoken(found: Address | Nowhere) -> Address | Nowhere:
+    """A file whose name is no text cannot be named in an answer."""
+    if isinstance(found, Nowhere) or found.path.isascii() or found.path.encode("utf-8", "replace").decode() == found.path:
+        return found
+    return Nowhere(found.path.encode("utf-8", "replace").decode(), "the name of this file is no UTF-8 text; rename it")
 
 
 def _nothing(text: str) -> str:
-    if Path(text).is_dir():
+    if _exists(text) and Path(text).is_dir():
         return "no image in this folder; files are taken by their ending (.edf, .cbf, .tif, .h5, .nxs, .cxi, .npy, ...)"
     return "an empty list" if text.startswith("@") else "no file matches"
 
 
-def _expand(text: str, out: frozenset[str]) -> Iterator[Address | CannotRead]:
+def _expand(text: str, out: frozenset[str]) -> Iterator[Address | Nowhere]:
     if text.startswith("@") and not _exists(text):
         yield from _listed(text[1:], out)
     elif _exists(text) and Path(text).is_dir():
@@ -132,14 +143,14 @@ def _expand(text: str, out: frozenset[str]) -> Iterator[Address | CannotRead]:
         try:
             yield parse_address(text)
         except CannotRead as error:
-            yield error
+            yield Nowhere(text, str(error).removeprefix(f"{text}: "))
 
 
-def _listed(path: str, out: frozenset[str]) -> Iterator[Address | CannotRead]:
+def _listed(path: str, out: frozenset[str]) -> Iterator[Address | Nowhere]:
     try:
         lines = Path(path).open(encoding="utf-8", errors="surrogateescape")  # noqa: SIM115 (closed below)
     except OSError as error:
-        yield CannotRead(f"{path}: the list cannot be read: {error.strerror}")
+        yield Nowhere(path, f"the list cannot be read: {error.strerror}")
         return
     with lines:
         for line in lines:
@@ -149,14 +160,14 @@ def _listed(path: str, out: frozenset[str]) -> Iterator[Address | CannotRead]:
                 yield from _expand(text if scheme else str(Path(path).parent / text), out)
 
 
-def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[str | CannotRead]:
+def _walk(folder: str, seen: set[tuple[int, int]]) -> Iterator[str | Nowhere]:
     """Images below a folder, sorted, each real folder once: links may form loops."""
     try:
         status = Path(folder).stat()
         with os.scandir(folder) as listing:
             entries = sorted((e for e in listing if not e.name.startswith(".")), key=lambda e: natural(e.name))
     except OSError as error:
-        yield CannotRead(f"{folder}: the folder cannot be read: {error.strerror}")
+        yield Nowhere(folder, f"the folder cannot be read: {error.strerror}")
         return
     if (status.st_dev, status.st_ino) in seen:
         return

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from beamsight.addresses import Address, absolute, find_addresses, parse_address, parse_frames
+from beamsight.addresses import Address, Nowhere, absolute, find_addresses, parse_address, parse_frames
 from beamsight.children import Child, Request
 from beamsight.errors import BeamsightError, CannotRead
 from beamsight.frame import Frame, Geometry, fit
@@ -73,8 +73,8 @@ def open_frames(
 
 def _opened(where: Where, chosen: slice, options: Options, out: list[str]) -> Iterator[Frame | tuple[str, BeamsightError]]:
     for address in [where] if isinstance(where, np.ndarray) else find_addresses(where, out):
-        if isinstance(address, CannotRead):
-            yield str(address).split(": ")[0], address
+        if isinstance(address, Nowhere):
+            yield address.name, CannotRead(f"{address.name}: {address.reason}")
         else:
             yield from _of_one(address, chosen, options)
 
@@ -189,7 +189,7 @@ class _Reading:
     """Keeps every process busy with the frames that come next, and hands them out in order."""
 
     def __init__(
-        self, children: list[Child], addresses: Iterator[Address | CannotRead], chosen: slice, skip: Collection[str], ahead: int
+        self, children: list[Child], addresses: Iterator[Address | Nowhere], chosen: slice, skip: Collection[str], ahead: int
     ) -> None:
         self.children, self.addresses, self.chosen, self.skip, self.ahead = children, addresses, chosen, skip, ahead
         self.files: deque[_File | Refused] = deque()
@@ -245,8 +245,8 @@ class _Reading:
         if len(self.files) >= self.ahead * len(self.children):
             return False
         for address in self.addresses:
-            if isinstance(address, CannotRead):
-                self.files.append(_refused(str(address).split(": ")[0], str(address)))
+            if isinstance(address, Nowhere):
+                self.files.append(Refused(address.name, address.reason))
                 return True
             if address_key(address) not in self.skip:
                 self.files.append(_File(address, child, child.ask(Request(address))))
