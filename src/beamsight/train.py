@@ -139,10 +139,12 @@ def learn(state: State, view: nn.Module, examples: Examples, target: Target, rec
 
 def look(network: nn.Module, view: nn.Module, examples: Examples, recipe: Recipe) -> tuple[Tensor, Tensor]:
     """(logits [B T], embedding [B E]) float32 of a batch, computed in the recipe's precision."""
-    device = examples.counts.device.type
+    half = recipe.precision == "bf16"
     with torch.no_grad():
-        seen = view(examples.counts, examples.mask.float()).contiguous(memory_format=torch.channels_last)
-    with torch.autocast(device, torch.bfloat16, enabled=recipe.precision == "bf16"):
+        seen = view(examples.counts, examples.mask.float())
+        # What autocast would do, and the change of layout, in one pass.
+        seen = seen.to(torch.bfloat16 if half else torch.float32, memory_format=torch.channels_last)
+    with torch.autocast(examples.counts.device.type, torch.bfloat16, enabled=half):
         logits, embedding = network(seen)
     return logits.float(), embedding.float()
 
