@@ -16,10 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from rows import ROOT, Row, keep, show
 
 from beamsight.bundle import Bundle, load
 from beamsight.sources import read_frames
+from rows import ROOT, Row, keep, show
 
 IMAGES = Path(os.environ.get("BEAMSIGHT_DATA", ROOT.parent / "shared" / "data")) / "scattering"
 STOPS = {"circular beamstop", "linear beamstop", "wedge beamstop"}
@@ -29,7 +29,16 @@ TRUTH: dict[str, set[str]] = {
     "07": {"ring", "higher orders", "many rings", "isotropic ring", "circular beamstop"},
     "12": {"ring", "higher orders", "diffuse low-q", "isotropic ring"},
     "13": {"ring", "higher orders", "diffuse low-q", "oriented ring", "2-fold", "oriented diffuse or halo"},
-    "15": {"higher orders", "diffuse low-q", "2-fold", "oriented diffuse or halo", "peaks", "peaks in line", "weak scattering", "circular beamstop"},
+    "15": {
+        "higher orders",
+        "diffuse low-q",
+        "2-fold",
+        "oriented diffuse or halo",
+        "peaks",
+        "peaks in line",
+        "weak scattering",
+        "circular beamstop",
+    },
     "17": {"halo", "higher orders", "2-fold", "peaks", "peaks in line", "circular beamstop"},
     "18": {"ring", "diffuse low-q", "oriented ring", "2-fold", "oriented diffuse or halo"},
     "20": {"ring", "higher orders", "structure factor", "isotropic ring"},
@@ -55,13 +64,17 @@ class Verdict:
 
 
 def verdicts(bundle: Bundle, threshold: float | None = None) -> list[Verdict]:
-    """The verdict on each of the twelve images; `threshold` in place of the shipped ones. Raises FileNotFoundError without them."""
+    """The verdict on each of the twelve images; `threshold` in place of the shipped ones. Raises FileNotFoundError without
+    them."""
     files = sorted(IMAGES.glob("*.tif"))
     if not files:
         raise FileNotFoundError(f"no images in {IMAGES}; say with BEAMSIGHT_DATA where they are")
     frames = list(read_frames([str(f) for f in files], size=bundle.size))
     answers = list(bundle.predict(frames, threshold=threshold))
-    return [_verdict(path.name[:2], path.stem, set(a.answer or ()), a.probability or {}) for path, a in zip(files, answers, strict=True)]
+    return [
+        _verdict(path.name[:2], path.stem, set(a.answer or ()), a.probability or {})
+        for path, a in zip(files, answers, strict=True)
+    ]
 
 
 def _verdict(number: str, name: str, said: set[str], probability: dict[str, float]) -> Verdict:
@@ -88,7 +101,10 @@ def brightness_baseline() -> tuple[float, float]:
 
 def report(results: list[Verdict]) -> str:
     """The images as a Markdown table."""
-    lines = ["| image | found | missed (probability) | wrongly claimed (probability) | stops claimed, not judged |", "|---|---|---|---|---|"]
+    lines = [
+        "| image | found | missed (probability) | wrongly claimed (probability) | stops claimed, not judged |",
+        "|---|---|---|---|---|",
+    ]
     for v in results:
         missed, claimed = (", ".join(f"{t} ({v.probability[t]:.2f})" for t in sorted(tags)) for tags in (v.missed, v.claimed))
         lines.append(f"| {v.name} | {', '.join(sorted(v.found))} | {missed} | {claimed} | {', '.join(sorted(v.unjudged))} |")
@@ -104,7 +120,16 @@ def rows(results: list[Verdict], alexnet: list[Verdict] | None) -> list[Row]:
     usual = brightness_baseline()
     return [
         Row("recall on twelve real images", recall, "", 0.9, "higher", "never tried", "AlexNet, same training data", peers[0]),
-        Row("precision on twelve real images", precision, "", 0.9, "higher", "never tried", "AlexNet, same training data", peers[1]),
+        Row(
+            "precision on twelve real images",
+            precision,
+            "",
+            0.9,
+            "higher",
+            "never tried",
+            "AlexNet, same training data",
+            peers[1],
+        ),
         Row("precision, every unjudged stop counted as wrong", found / max(found + claimed + strict, 1), ""),
         Row("recall of the usual tags (those that half of the other images have)", usual[0], ""),
         Row("precision of the usual tags", usual[1], ""),

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, Protocol, cast
 
 import torch
 from torch.nn.functional import max_pool2d, pad
@@ -68,6 +69,12 @@ class Detector:
     offset_counts: float = 0.0
 
 
+class Columns(Protocol):
+    """A dataclass of drawn numbers, many at once: its numbers are tensors [B 1 1], its arrays tensors [B ...]."""
+
+    def __getattr__(self, name: str) -> torch.Tensor: ...
+
+
 @dataclass(frozen=True)
 class Exposed:
     """An exposure and what a label may know of it: all [B H W], numbers [B 1 1].
@@ -75,8 +82,8 @@ class Exposed:
     `counts` and `mask` (True = trust) are what a file would hold. `photons` mean per detector pixel behind the stop, `unstopped`
     before it, `transmission` of the stop; `usable` True where light of the sample arrives and is read without clipping;
     `variance` of all but photon noise in photons^2 per detector pixel; `area` detector pixels in a pixel; `clipped` pixels [B];
-    `background` flat photons a pixel; `centres` [B 2] (y, x) px; `unit` of the counts [B 1 1]: 1 where they are counts; `exposure`, `stop_kind` as drawn;
-    `reach_px` [B 2] (y, x) of the last pixel that the detector covers.
+    `background` flat photons a pixel; `centres` [B 2] (y, x) px; `unit` of the counts [B 1 1]: 1 where they are counts;
+    `exposure`, `stop_kind` as drawn; `reach_px` [B 2] (y, x) of the last pixel that the detector covers.
     """
 
     counts: torch.Tensor
@@ -103,17 +110,23 @@ def offsets(shape: tuple[int, int], centres: torch.Tensor) -> tuple[torch.Tensor
     return y, x
 
 
-def expose(photons: torch.Tensor, detector: Detector, centres: torch.Tensor, seeds: torch.Tensor) -> Exposed:
+def expose(photons: torch.Tensor, detector: Columns, centres: torch.Tensor, seeds: torch.Tensor) -> Exposed:
     """Expose mean `photons` [B H W] per detector pixel with a `columns(...)` of detectors; noise is a function of `seeds` [B].
 
-    Mean and variance of a trusted pixel: gain * mean + dark + offset, and gain^2 * mean / area + read_noise^2 / area (times unit^2).
+    Mean and variance of a trusted pixel: gain * mean + dark + offset, and gain^2 * mean / area + read_noise^2 / area
+    (times unit^2).
     """
     if photons.device.type != "cpu" or len(photons) == 1:
         return _expose(photons, detector, centres, seeds)
     # On a processor frame by frame: an effect then costs only the frames that have it, and a frame stays in the cache.
     alone = [slice(n, n + 1) for n in range(len(photons))]
-    single = [_expose(photons[n], Detector(**{k: v[n] for k, v in vars(detector).items()}), centres[n], seeds[n]) for n in alone]
+    single = [_expose(photons[n], _rows(detector, n), centres[n], seeds[n]) for n in alone]
     return Exposed(**{name: _joined([getattr(e, name) for e in single]) for name in vars(single[0])})
+
+
+def _rows(detector: Columns, rows: slice) -> Columns:
+    values: dict[str, Any] = {name: value[rows] for name, value in vars(detector).items()}
+    return cast("Columns", Detector(**values))
 
 
 def _joined(values: list[torch.Tensor]) -> torch.Tensor:
@@ -122,7 +135,7 @@ def _joined(values: list[torch.Tensor]) -> torch.Tensor:
     return torch.cat([v if v.ndim else v.expand(widest.shape) for v in values]) if widest.ndim else widest
 
 
-def _expose(photons: torch.Tensor, detector: Detector, centres: torch.Tensor, seeds: torch.Tensor) -> Exposed:
+def _expose(photons: torch.Tensor, detector: Columns, centres: torch.Tensor, seeds: torch.Tensor) -> Exposed:
     d, shape = detector, (photons.shape[1], photons.shape[2])
     unstopped = (photons * d.exposure + d.background_ph) * _shading(d, shape, centres, seeds)
     transmission = stop_transmission(d, shape, centres)
@@ -156,7 +169,7 @@ def _expose(photons: torch.Tensor, detector: Detector, centres: torch.Tensor, se
     )
 
 
-def stop_transmission(detector: Detector, shape: tuple[int, int], centres: torch.Tensor) -> torch.Tensor:
+def stop_transmission(detector: Columns, shape: tuple[int, int], centres: torch.Tensor) -> torch.Tensor:
     """Transmission [B H W] of the beamstop: a disc with an arm, a rod that ends at the beam, or a wedge with its tip there."""
     d, side = detector, max(shape)
     if not bool((d.stop_kind > 0).any()):
@@ -175,7 +188,7 @@ def stop_transmission(detector: Detector, shape: tuple[int, int], centres: torch
     return torch.where(d.stop_kind > 0, d.stop_transmission + (1 - d.stop_transmission) * shade, 1.0)
 
 
-def _shading(d: Detector, shape: tuple[int, int], centres: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
+def _shading(d: Columns, shape: tuple[int, int], centres: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
     """Flat-field error, wire grids, windows and partial shadows: factors [B H W] that no mask knows of."""
     factor = torch.ones(())
     y, x = offsets(shape, centres)
@@ -208,17 +221,20 @@ def _spread(image: torch.Tensor, sigma_px: torch.Tensor) -> torch.Tensor:
         padded = pad(image.transpose(axis, 2), (half, half))
         width = padded.shape[2] - 2 * half
         # Shifted sums: convolutions of one channel are several times slower.
-        image = sum((padded[..., k : k + width] * kernel[..., k : k + 1] for k in range(len(tap))), torch.zeros(())).transpose(axis, 2)
+        image = sum((padded[..., k : k + width] * kernel[..., k : k + 1] for k in range(len(tap))), torch.zeros(())).transpose(
+            axis, 2
+        )
     return image
 
 
-def _saturate(counts: torch.Tensor, d: Detector) -> tuple[torch.Tensor, torch.Tensor]:
+def _saturate(counts: torch.Tensor, d: Columns) -> tuple[torch.Tensor, torch.Tensor]:
     clipped = counts >= d.saturation_counts
     if not bool(clipped.any()):
         return counts, clipped
     reach = int(d.bleed_px.max())
     if reach > 0:
-        # A full well spills along its column, further the more it is overfilled: half the reach at the limit, all of it at four times.
+        # A full well spills along its column, further the more it is overfilled: half the reach at the
+        # limit, all of it at four times.
         over = torch.where(d.bleed_px > 0, (counts / d.saturation_counts).clamp(max=4.0) - 1, 0.0)
         spilt = max_pool2d(over[:, None], (2 * reach + 1, 1), 1, (reach, 0))[:, 0]
         near = max_pool2d(over[:, None], (2 * (reach // 2) + 1, 1), 1, (reach // 2, 0))[:, 0]
@@ -226,7 +242,7 @@ def _saturate(counts: torch.Tensor, d: Detector) -> tuple[torch.Tensor, torch.Te
     return torch.where(clipped, d.saturation_counts, counts), clipped
 
 
-def _defects(counts: torch.Tensor, d: Detector, seeds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _defects(counts: torch.Tensor, d: Columns, seeds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Dead, hot and struck pixels; the second image says where a pixel is no measurement."""
     share = d.dead + d.hot + d.zingers + d.salt_pepper
     if not bool((share > 0).any()):
@@ -240,7 +256,7 @@ def _defects(counts: torch.Tensor, d: Detector, seeds: torch.Tensor) -> tuple[to
     return counts, u < share
 
 
-def _gaps(d: Detector, shape: tuple[int, int]) -> torch.Tensor:
+def _gaps(d: Columns, shape: tuple[int, int]) -> torch.Tensor:
     """True between the modules [B H W]: bands of width `gap` at every `module_y`, `module_x` (0 = none)."""
     side = max(shape)
     y = (torch.arange(shape[0], dtype=torch.float32)[None, :, None] + 0.5) / side + d.gap_shift_y
@@ -250,7 +266,7 @@ def _gaps(d: Detector, shape: tuple[int, int]) -> torch.Tensor:
     return in_y | in_x
 
 
-def _outside(d: Detector, shape: tuple[int, int]) -> torch.Tensor:
+def _outside(d: Columns, shape: tuple[int, int]) -> torch.Tensor:
     y = torch.arange(shape[0], dtype=torch.float32)[None, :, None]
     x = torch.arange(shape[1], dtype=torch.float32)[None, None, :]
     return (y >= d.aspect_y * shape[0]) | (x >= d.aspect_x * shape[1])

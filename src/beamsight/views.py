@@ -18,7 +18,8 @@ class LogCounts(nn.Module):
     """Log counts at several scales and the mask: (counts [N H W], mask [N H W], 1 = trust) -> [N 5 H W], H and W multiples of 4.
 
     0 log(counts / mean + 0.01), mean over trusted pixels: the picture, whatever its unit. 1 the same less its mean over 28 px:
-    faint features on strong decays. 2 as 1, of counts averaged over 4 px: what shows only when summed. 3 log(1 + counts): the level.
+    faint features on strong decays. 2 as 1, of counts averaged over 4 px: what shows only when summed. 3 log(1 + counts):
+    the level.
     4 the mask. Untrusted pixels are 0 in all and enter no mean. Computed in float32: five per cent of contrast is less than
     bfloat16 resolves.
     """

@@ -21,7 +21,9 @@ def fold(n: int, eta: float, chi0: float) -> Table:
 
 def texture(rng: Generator) -> Table:
     """Many grains with preferred directions: 2-14 broad kernels of random place, weight and sharpness."""
-    kernels = [rng.uniform(0.2, 1) * fold(2, rng.uniform(0.45, 0.8), rng.uniform(0, 2 * np.pi)) for _ in range(rng.integers(2, 15))]
+    kernels = [
+        rng.uniform(0.2, 1) * fold(2, rng.uniform(0.45, 0.8), rng.uniform(0, 2 * np.pi)) for _ in range(rng.integers(2, 15))
+    ]
     table = np.sum(kernels, axis=0)
     # Kernels of random phase wash out; the power restores the irregularity that a textured ring shows.
     table = table ** rng.uniform(0.7, 2.0)
@@ -30,7 +32,7 @@ def texture(rng: Generator) -> Table:
 
 def spots(rng: Generator) -> Table:
     """Few grains: single maxima of 1-3 degrees and uneven strength on an otherwise empty or faint ring."""
-    count = int(round(10 ** rng.uniform(0.5, 1.7)))
+    count = round(10 ** rng.uniform(0.5, 1.7))
     place, strength = rng.uniform(0, 2 * np.pi, count), rng.lognormal(0, 0.8, count)
     width = np.radians(rng.uniform(0.7, 2.5))
     distance = np.abs((CHI[:, None] - place + np.pi) % (2 * np.pi) - np.pi)

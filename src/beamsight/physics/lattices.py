@@ -21,7 +21,8 @@ NAMES = ("lamellar", "hexagonal", *CUBIC)
 
 @lru_cache
 def reflections(name: str) -> tuple[tuple[float, int], ...]:
-    """The first ten (q / q1, multiplicity) of a lattice of NAMES; hexagonal is that of packed cylinders: 1, sqrt 3, 2, sqrt 7, ..."""
+    """The first ten (q / q1, multiplicity) of a lattice of NAMES; hexagonal is that of packed cylinders: 1, sqrt 3, 2,
+    sqrt 7, ..."""
     if name == "lamellar":
         squares = [n * n for n in range(1, ORDERS + 1)] * 2
     elif name == "hexagonal":

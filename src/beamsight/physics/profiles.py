@@ -1,4 +1,5 @@
-"""Scattered intensity against the length of the scattering vector q: functions of tensors, any one unit of length and 1/length."""
+"""Scattered intensity against the length of the scattering vector q: functions of tensors, any one unit of length and
+1/length."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -50,20 +51,25 @@ def ball_amplitude(x: torch.Tensor) -> torch.Tensor:
 
 
 def spread_radii(radius: torch.Tensor, spread: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Radii [... 9] of a normal distribution of relative width `spread` and their weights, by scattered intensity (volume^2), sum 1."""
+    """Radii [... 9] of a normal distribution of relative width `spread` and their weights, by scattered intensity
+    (volume^2), sum 1."""
     relative = (1 + spread[..., None] * SPREAD).clamp(min=0.05)
     weight = torch.exp(-0.5 * SPREAD**2) * relative**6
     return radius[..., None] * relative, weight / weight.sum(-1, keepdim=True)
 
 
 def sphere(*, q: torch.Tensor, radius: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
-    """[B Q] intensity of spheres of mean `radius` [B] and relative size spread [B], 1 at q = 0; minima at q R = 4.493, 7.725, ..."""
+    """[B Q] intensity of spheres of mean `radius` [B] and relative size spread [B], 1 at q = 0; minima at q R = 4.493,
+    7.725, ..."""
     radii, weight = spread_radii(radius, spread)
     return torch.einsum("bqs,bs->bq", ball_amplitude(q[..., None] * radii[:, None]) ** 2, weight)
 
 
-def core_shell(*, q: torch.Tensor, radius: torch.Tensor, spread: torch.Tensor, core: torch.Tensor, contrast: torch.Tensor) -> torch.Tensor:
-    """[B Q] intensity of spheres whose core, a share `core` of the radius, has `contrast` times the shell's scattering length density."""
+def core_shell(
+    *, q: torch.Tensor, radius: torch.Tensor, spread: torch.Tensor, core: torch.Tensor, contrast: torch.Tensor
+) -> torch.Tensor:
+    """[B Q] intensity of spheres whose core, a share `core` of the radius, has `contrast` times the shell's scattering
+    length density."""
     radii, weight = spread_radii(radius, spread)
     x = q[..., None] * radii[:, None]
     inner = (core**3 * (contrast - 1))[:, None, None]
@@ -72,7 +78,8 @@ def core_shell(*, q: torch.Tensor, radius: torch.Tensor, spread: torch.Tensor, c
 
 
 def tabled(*, q: torch.Tensor, radius: torch.Tensor, spread: torch.Tensor, shape: torch.Tensor) -> torch.Tensor:
-    """[B Q] orientation-averaged intensity of cylinders (`shape` = length / diameter 1..8) or cubes (`shape` = 0, radius = half edge)."""
+    """[B Q] orientation-averaged intensity of cylinders (`shape` = length / diameter 1..8) or cubes (`shape` = 0, radius =
+    half edge)."""
     radii, weight = spread_radii(radius, spread)
     table = _orientation_averages().to(q.device)
     row = torch.where(shape < 0.5, 0.0, torch.log2(shape.clamp(1.0, 8.0)) * 2 + 1).round().long()
@@ -93,19 +100,23 @@ def _orientation_averages() -> torch.Tensor:
 
 
 def cube(x: torch.Tensor) -> torch.Tensor:
-    """Orientation average of a cube's intensity at x = q a, half edge a: product of three sinc^2, over the sphere of directions."""
+    """Orientation average of a cube's intensity at x = q a, half edge a: product of three sinc^2, over the sphere of
+    directions."""
     nodes, weights = _half_interval(64)
     angle = nodes * torch.pi / 2
     inner = torch.zeros_like(x)
     for u, w in zip(nodes, weights, strict=True):
         across = torch.sqrt(1 - u * u)
-        sides = torch.sinc(x[:, None] * across * torch.cos(angle) / torch.pi) * torch.sinc(x[:, None] * across * torch.sin(angle) / torch.pi)
+        sides = torch.sinc(x[:, None] * across * torch.cos(angle) / torch.pi) * torch.sinc(
+            x[:, None] * across * torch.sin(angle) / torch.pi
+        )
         inner += w * torch.sinc(x * u / torch.pi) ** 2 * (sides**2 @ weights)
     return inner
 
 
 def cylinder(x: torch.Tensor, aspect: float) -> torch.Tensor:
-    """Orientation average of a cylinder's intensity at x = q R, length / diameter `aspect`: (2 J1(x s)/(x s) sinc(x c aspect))^2."""
+    """Orientation average of a cylinder's intensity at x = q R, length / diameter `aspect`: (2 J1(x s)/(x s) sinc(x c
+    aspect))^2."""
     nodes, weights = _half_interval(256)
     across = (x[:, None] * torch.sqrt(1 - nodes**2)).clamp(min=1e-9)
     disc = 2 * torch.special.bessel_j1(across) / across
@@ -118,7 +129,8 @@ def _half_interval(n: int) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def hard_spheres(*, q: torch.Tensor, radius: torch.Tensor, fraction: torch.Tensor) -> torch.Tensor:
-    """[B Q] structure factor of hard spheres of `radius` [B] at volume `fraction` [B], Percus and Yevick's closure in Wertheim's form.
+    """[B Q] structure factor of hard spheres of `radius` [B] at volume `fraction` [B], Percus and Yevick's closure in
+    Wertheim's form.
 
     S = 1 / (1 + 24 phi G(2 q R) / (2 q R)); G as in Kinning and Thomas, Macromolecules 17 (1984) 1712.
     """

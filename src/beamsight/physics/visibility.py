@@ -65,7 +65,8 @@ def residual(parts: torch.Tensor, basis: torch.Tensor, weight: torch.Tensor) -> 
 
 
 def detect(left: torch.Tensor, weight: torch.Tensor, mean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """d' [B K] and contrast [B K] of what is left [B K R] under weights [B R] = sum of 1 / (mu + s^2) and the mean photons mu [B R]."""
+    """d' [B K] and contrast [B K] of what is left [B K R] under weights [B R] = sum of 1 / (mu + s^2) and the mean photons
+    mu [B R]."""
     power = left * left * weight[:, None]
     total = power.sum(2)
     contrast = (power * left.abs() / mean.clamp(min=1e-6)[:, None]).sum(2) / total.clamp(min=1e-12)

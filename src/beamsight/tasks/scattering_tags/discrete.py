@@ -22,7 +22,8 @@ def _log(rng: Generator, low: float, high: float) -> float:
 
 
 def strength(rng: Generator, stage: Stage, area: float, radius: float) -> float:
-    """Photons at the top of a patch of `area` (share of the frame) at `radius` for a drawn d' of 1.5-700: d'^2 = n a^2 / (b + a/2)."""
+    """Photons at the top of a patch of `area` (share of the frame) at `radius` for a drawn d' of 1.5-700: d'^2 = n a^2 /
+    (b + a/2)."""
     under = float(np.interp(radius, stage.radius[0], stage.mean))
     pixels = max(area * PIXELS, 1.0)
     wanted = 10 ** rng.uniform(0.2, 2.85)
@@ -30,12 +31,16 @@ def strength(rng: Generator, stage: Stage, area: float, radius: float) -> float:
     strength = half + (half**2 + wanted**2 / pixels * under) ** 0.5
     if rng.random() < 0.5:
         strength = max(strength, under * 10 ** rng.uniform(-1.0, 1.0))
-    return min(strength, 1e6)
+    return float(min(strength, 1e6))
 
 
 def spots(rng: Generator, stage: Stage, layout: str, present: bool) -> Numbers:
-    """Spots: one to four anywhere, a row through the beam, or a net; sizes of a grain's mosaic, strengths uneven as structure factors are."""
-    empty: Numbers = {f"spot_{name}": np.full(s.SPOTS, value) for name, value in (("ph", 0.0), ("y", 0.0), ("x", 0.0), ("sd_y", 0.01), ("sd_x", 0.01))}
+    """Spots: one to four anywhere, a row through the beam, or a net; sizes of a grain's mosaic, strengths uneven as
+    structure factors are."""
+    empty: Numbers = {
+        f"spot_{name}": np.full(s.SPOTS, value)
+        for name, value in (("ph", 0.0), ("y", 0.0), ("x", 0.0), ("sd_y", 0.01), ("sd_x", 0.01))
+    }
     if not present:
         return empty
     kind = s.IN_LINE if layout == "line" else int(rng.choice([s.ISOLATED, s.IN_LINE, s.NET], p=[0.3, 0.3, 0.4]))
@@ -127,6 +132,11 @@ def surface(rng: Generator, stage: Stage) -> Numbers:
         "rod_fringe": float(rng.choice([0.0, rng.uniform(0, 0.9)])),
         "rod_step": _log(rng, 0.03, 0.3),
     }
-    for name, chance, low, high in (("yoneda_ph", 0.75, 0.05, 100), ("cloud_ph", 0.8, 0.03, 300), ("rod_ph", 0.7, 0.1, 300), ("rod_comb_ph", 0.35, 0.05, 50)):
+    for name, chance, low, high in (
+        ("yoneda_ph", 0.75, 0.05, 100),
+        ("cloud_ph", 0.8, 0.03, 300),
+        ("rod_ph", 0.7, 0.1, 300),
+        ("rod_comb_ph", 0.35, 0.05, 50),
+    ):
         numbers[name] = level * _log(rng, low, high) + _log(rng, 0.01, 1) if rng.random() < chance else 0.0
     return numbers

@@ -19,7 +19,8 @@ from beamsight.tasks.scattering_tags.stage import Stage, amplitude, new_stage, s
 
 Numbers = dict[str, Any]
 
-# Family: share, then the probability of low-q, high-q, first and second ring system, halo, particles, spots, layer lines, surface.
+# Family: share, then the probability of low-q, high-q, first and second ring system, halo, particles, spots, layer lines,
+# surface.
 FAMILIES = {
     "blank": (0.04, (0.10, 0.05, 0.00, 0.00, 0.05, 0.00, 0.00, 0.00, 0.00)),
     "solution": (0.20, (0.35, 0.08, 0.00, 0.00, 0.12, 0.85, 0.00, 0.00, 0.00)),
@@ -38,7 +39,8 @@ AZIMUTHS = {  # isotropic, folded, textured, spotted
 
 
 def draw(rng: Generator) -> s.Pattern:
-    """One pattern. About a third of all parts is glaring, a third faint and a third invisible; radii and widths have no preferred value."""
+    """One pattern. About a third of all parts is glaring, a third faint and a third invisible; radii and widths have no
+    preferred value."""
     with _on_cpu():
         family = str(rng.choice(list(FAMILIES), p=SHARES / SHARES.sum()))
         has = rng.random(9) < np.array(FAMILIES[family][1])
@@ -57,7 +59,9 @@ def draw(rng: Generator) -> s.Pattern:
             numbers |= discrete.surface(rng, stage)
         if has[7]:
             numbers |= discrete.layers(rng, stage)
-        numbers |= discrete.spots(rng, stage, "line" if has[7] or (family == "oriented" and rng.random() < 0.7) else "any", bool(has[6]))
+        numbers |= discrete.spots(
+            rng, stage, "line" if has[7] or (family == "oriented" and rng.random() < 0.7) else "any", bool(has[6])
+        )
         return s.Pattern(**numbers)
 
 
@@ -88,7 +92,13 @@ def _instrument(rng: Generator, surface: bool) -> Numbers:
     elif kind > 0.84:
         outside = rng.choice([rng.uniform(-0.4, 0), rng.uniform(1, 1.4)])
         centre = np.array([outside, rng.uniform(0, 1)]) if rng.random() < 0.5 else np.array([rng.uniform(0, 1), outside])
-    return {"wavelength_m": wavelength, "distance_m": distance, "side_m": side, "centre_y": float(centre[0]), "centre_x": float(centre[1])}
+    return {
+        "wavelength_m": wavelength,
+        "distance_m": distance,
+        "side_m": side,
+        "centre_y": float(centre[0]),
+        "centre_x": float(centre[1]),
+    }
 
 
 def _background(rng: Generator) -> Numbers:
@@ -145,7 +155,9 @@ def _rings(rng: Generator, stage: Stage, family: str, has: NDArray[np.bool_]) ->
 
 
 def _orders(arrays: Numbers, system: int, stage: Stage) -> torch.Tensor:
-    weight, centre, sd = (torch.tensor(arrays[name][system], dtype=torch.float32)[:, None] for name in ("ring_ph", "ring_q", "ring_sd"))
+    weight, centre, sd = (
+        torch.tensor(arrays[name][system], dtype=torch.float32)[:, None] for name in ("ring_ph", "ring_q", "ring_sd")
+    )
     return (weight * profiles.peak(q=stage.q, centre=centre, sd=sd)).sum(0)
 
 
@@ -160,7 +172,8 @@ def _ring_system(rng: Generator, stage: Stage, family: str) -> tuple[Any, ...]:
 
 
 def _lattice(rng: Generator) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
-    """Ratios [10] of q and weights [10] of the orders of a single ring, a powder or a lattice of particles; and 1 for particles."""
+    """Ratios [10] of q and weights [10] of the orders of a single ring, a powder or a lattice of particles; and 1 for
+    particles."""
     kind = rng.random()
     name = str(rng.choice(lattices.NAMES, p=[0.4, 0.2, 0.1, 0.15, 0.15]))
     ratios = np.array([ratio for ratio, _ in lattices.reflections(name)])
@@ -179,7 +192,12 @@ def _halo(rng: Generator, stage: Stage, family: str) -> tuple[Any, ...]:
     first = _q(rng, stage, 0.08, 0.6)
     width = rng.uniform(0.42, 0.95) if rng.random() < 0.9 else rng.uniform(0.28, 0.42)
     ones = np.ones(10)
-    return (np.eye(10)[0], first * ones, first * width / 2.355 * ones, *_modulation(rng, "halo" if family != "oriented" else family, -1.0))
+    return (
+        np.eye(10)[0],
+        first * ones,
+        first * width / 2.355 * ones,
+        *_modulation(rng, "halo" if family != "oriented" else family, -1.0),
+    )
 
 
 def _modulation(rng: Generator, family: str, particles: float) -> tuple[Any, ...]:
@@ -189,7 +207,11 @@ def _modulation(rng: Generator, family: str, particles: float) -> tuple[Any, ...
     fold = int(rng.choice([2, 4, 6], p=[0.42, 0.28, 0.30])) if kind == s.FOLDED else 0
     if kind == s.FOLDED:
         chi0 = rng.choice([0, np.pi / 2, rng.uniform(0, np.pi)])
-        table = azimuth.fold(fold, 1 - _log(rng, 0.03, 1), chi0) if rng.random() < 0.7 else azimuth.fold(fold, _log(rng, 0.005, 0.3), chi0)
+        table = (
+            azimuth.fold(fold, 1 - _log(rng, 0.03, 1), chi0)
+            if rng.random() < 0.7
+            else azimuth.fold(fold, _log(rng, 0.005, 0.3), chi0)
+        )
     else:
         table = {s.TEXTURED: azimuth.texture, s.SPOTTED: azimuth.spots}.get(kind, lambda rng: np.ones(azimuth.STEPS))(rng)
     if kind in (s.TEXTURED, s.SPOTTED) and rng.random() < 0.3:

@@ -51,7 +51,11 @@ def _common(rng: Generator) -> Numbers:
 def _shadow(rng: Generator) -> Numbers:
     if rng.random() > 0.1:
         return {}
-    return {"shadow_angle": rng.uniform(0, 2 * np.pi), "shadow_half_angle": _log(rng, 0.01, 0.25), "shadow_transmission": rng.uniform(0.35, 0.95)}
+    return {
+        "shadow_angle": rng.uniform(0, 2 * np.pi),
+        "shadow_half_angle": _log(rng, 0.01, 0.25),
+        "shadow_transmission": rng.uniform(0.35, 0.95),
+    }
 
 
 def _stop(rng: Generator) -> Numbers:
@@ -63,7 +67,9 @@ def _stop(rng: Generator) -> Numbers:
         "stop_kind": kind,
         "stop_size": float(size),
         "stop_arm": float(arm),
-        "stop_angle": float(rng.choice([0, 0.5, 1, 1.5]) * np.pi + rng.normal(0, 0.03)) if rng.random() < 0.5 else rng.uniform(0, 2 * np.pi),
+        "stop_angle": float(rng.choice([0, 0.5, 1, 1.5]) * np.pi + rng.normal(0, 0.03))
+        if rng.random() < 0.5
+        else rng.uniform(0, 2 * np.pi),
         "stop_soft": _log(rng, 0.0008, 0.006),
         "stop_transmission": rng.choice([0.0, rng.uniform(0, 0.05)]) if clear else rng.uniform(0.02, 0.8),
         "stop_shift_y": rng.normal(0, 0.003),

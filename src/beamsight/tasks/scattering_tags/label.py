@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, cast
 
 import torch
 
@@ -50,7 +51,8 @@ NAMES = (
 
 
 def label(films: Films, exposed: Exposed) -> torch.Tensor:
-    """[B 28] in the order of NAMES: 1 present, 0 absent, NaN doubtful. A tag that several parts can make is present where one makes it."""
+    """[B 28] in the order of NAMES: 1 present, 0 absent, NaN doubtful. A tag that several parts can make is present where
+    one makes it."""
     films = exposed_films(films, exposed.exposure[:, 0, 0])
     grid = polar(films, exposed)
     rings = systems(films, grid)
@@ -71,7 +73,8 @@ def label(films: Films, exposed: Exposed) -> torch.Tensor:
 def exposed_films(films: Films, exposure: torch.Tensor) -> Films:
     """The films with every number of photons times `exposure` [B]."""
     photons = {name: value for name, value in vars(films).items() if name.endswith("_ph")}
-    return replace(films, **{name: v * exposure.reshape(-1, *[1] * (v.ndim - 1)) for name, v in photons.items()})
+    scaled = {name: v * exposure.reshape(-1, *[1] * (v.ndim - 1)) for name, v in photons.items()}
+    return cast("Films", replace(cast("Any", films), **scaled))
 
 
 def arc_tags(films: Films, rings: Systems) -> dict[str, torch.Tensor]:

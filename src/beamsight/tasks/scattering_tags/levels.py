@@ -18,7 +18,8 @@ STRIDE = 4  # every fourth pixel of every fourth row: 4,096 of them give a 99th 
 
 
 def level_tags(films: Films, exposed: Exposed) -> Grades:
-    """Weak and strong scattering by the 99th percentile of the sample's counts, high background by its share, weak also by blocks."""
+    """Weak and strong scattering by the 99th percentile of the sample's counts, high background by its share, weak also by
+    blocks."""
     sample, back, weight, usable = _sampled(films, exposed)
     s99 = _percentile(torch.where(usable, sample, -1.0), usable, 0.99)
     mean_back = (back * usable).sum((1, 2)) / usable.sum((1, 2)).clamp(min=1)

@@ -36,11 +36,15 @@ def spot_tags(films: Films, exposed: Exposed) -> Grades:
     found["peaks"][rows] = any_spot
     found["peaks in line"][rows] = torch.where(layout == IN_LINE, row, torch.where(layout == NET, unsure, 0.0))
     # One spot of a pair may hide under a gap, and a net has what symmetry its cell has: then no label.
-    found["2-fold"][rows] = torch.where((layout == IN_LINE) & twofold & (sure >= 4), 1.0, torch.where((layout == NET) | twofold, unsure, 0.0))
+    found["2-fold"][rows] = torch.where(
+        (layout == IN_LINE) & twofold & (sure >= 4), 1.0, torch.where((layout == NET) | twofold, unsure, 0.0)
+    )
     for name in ("4-fold", "6-fold"):
         found[name][rows] = torch.where(layout == NET, unsure, 0.0)
     two_orders = (layout == IN_LINE) & (these.spot_orders[:, 0, 0] >= 2)
-    found["higher orders"][rows] = torch.where(two_orders & (sure >= 4), 1.0, torch.where(layout == NET, unsure, torch.where(two_orders, unsure, 0.0)))
+    found["higher orders"][rows] = torch.where(
+        two_orders & (sure >= 4), 1.0, torch.where(layout == NET, unsure, torch.where(two_orders, unsure, 0.0))
+    )
     return found
 
 
@@ -90,7 +94,11 @@ def layer_tags(films: Films, exposed: Exposed) -> Grades:
 
 def _summed(part: torch.Tensor, exposed: Exposed, rows: torch.Tensor) -> torch.Tensor:
     """Grade [n] of a thin part [n H W], for which nothing smooth can stand: its summed d' and its contrast."""
-    weight = exposed.area[rows] * exposed.usable.expand_as(exposed.photons)[rows] / (exposed.photons[rows] + exposed.variance[rows] + 1e-6)
+    weight = (
+        exposed.area[rows]
+        * exposed.usable.expand_as(exposed.photons)[rows]
+        / (exposed.photons[rows] + exposed.variance[rows] + 1e-6)
+    )
     power = part * part * weight
     total = power.sum((1, 2))
     contrast = (power * part / (exposed.photons[rows] + 1e-6)).sum((1, 2)) / total.clamp(min=1e-12)
@@ -100,7 +108,16 @@ def _summed(part: torch.Tensor, exposed: Exposed, rows: torch.Tensor) -> torch.T
 def surface_tags(films: Films, exposed: Exposed) -> Grades:
     """The horizon or Yoneda's ridge, and the specular rod; clouds and combs leave other tags open."""
     frames = len(films.graze)
-    names = ("Yoneda or horizon", "specular rod", "2-fold", "4-fold", "peaks", "peaks in line", "diffuse low-q", "oriented diffuse or halo")
+    names = (
+        "Yoneda or horizon",
+        "specular rod",
+        "2-fold",
+        "4-fold",
+        "peaks",
+        "peaks in line",
+        "diffuse low-q",
+        "oriented diffuse or halo",
+    )
     found = {name: torch.zeros(frames) for name in names}
     if (some := chosen(films, films.graze[:, 0, 0] > 0)) is None:
         return found

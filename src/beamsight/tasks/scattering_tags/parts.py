@@ -4,14 +4,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 
+from beamsight.detector import Columns
 from beamsight.physics import profiles
 from beamsight.tasks.scattering_tags.scene import CORE_SHELL, TABLED, Pattern
 
-Films = Any  # a Pattern whose numbers are tensors [B 1 1] and whose arrays are [B ...]
+Films = Columns  # of Patterns
 
 
 def flat(number: torch.Tensor) -> torch.Tensor:
@@ -33,7 +34,9 @@ def low(films: Films, q: torch.Tensor) -> torch.Tensor:
     return at(films.low_ph) * _low_shape(q, kind, length, at(films.low_exponent), reference).clamp(max=1e6)
 
 
-def _low_shape(q: torch.Tensor, kind: torch.Tensor, length: torch.Tensor, exponent: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+def _low_shape(
+    q: torch.Tensor, kind: torch.Tensor, length: torch.Tensor, exponent: torch.Tensor, reference: torch.Tensor
+) -> torch.Tensor:
     power = profiles.power_law(q=(q / reference).clamp(min=0.02), exponent=exponent)
     lorentz = profiles.ornstein_zernike(q=q, length=length) / profiles.ornstein_zernike(q=reference, length=length)
     # A Guinier plateau is scaled at its top: at the reference it may have fallen by any factor.
@@ -53,7 +56,9 @@ def high(films: Films, q: torch.Tensor) -> torch.Tensor:
 
 def rings(films: Films, q: torch.Tensor) -> torch.Tensor:
     """[B 3 10 Q] every order of every system at its mean over the azimuth."""
-    return films.ring_ph[..., None] * profiles.peak(q=q[:, None, None], centre=films.ring_q[..., None], sd=films.ring_sd[..., None])
+    return films.ring_ph[..., None] * profiles.peak(
+        q=q[:, None, None], centre=films.ring_q[..., None], sd=films.ring_sd[..., None]
+    )
 
 
 def form(films: Films, q: torch.Tensor) -> torch.Tensor:
@@ -63,9 +68,13 @@ def form(films: Films, q: torch.Tensor) -> torch.Tensor:
     value = profiles.sphere(q=q, radius=radius, spread=spread)
     if _any(kind == CORE_SHELL):
         core, contrast = films.form_core[:, 0, 0], films.form_contrast[:, 0, 0]
-        value = torch.where(kind == CORE_SHELL, profiles.core_shell(q=q, radius=radius, spread=spread, core=core, contrast=contrast), value)
+        value = torch.where(
+            kind == CORE_SHELL, profiles.core_shell(q=q, radius=radius, spread=spread, core=core, contrast=contrast), value
+        )
     if _any(kind == TABLED):
-        value = torch.where(kind == TABLED, profiles.tabled(q=q, radius=radius, spread=spread, shape=films.form_shape[:, 0, 0]), value)
+        value = torch.where(
+            kind == TABLED, profiles.tabled(q=q, radius=radius, spread=spread, shape=films.form_shape[:, 0, 0]), value
+        )
     return flat(films.form_ph) * value
 
 
@@ -142,4 +151,5 @@ def chosen(films: Films, flags: torch.Tensor) -> tuple[torch.Tensor, Films] | No
     rows = torch.arange(len(flags)) if flags.is_meta else flags.nonzero()[:, 0]
     if len(rows) == 0:
         return None
-    return rows, Pattern(**{name: value[rows] for name, value in vars(films).items()})
+    values: dict[str, Any] = {name: value[rows] for name, value in vars(films).items()}
+    return rows, cast("Films", Pattern(**values))

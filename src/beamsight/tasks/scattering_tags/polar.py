@@ -18,8 +18,10 @@ RADII, SECTORS = 256, 72
 
 @dataclass(frozen=True)
 class Polar:
-    """`radius`, `q` [B R]; `chi` [A] rad; `weight` [B R A] the sum of area / (mu + s^2) over usable pixels; `pixels` [B R A] their
-    number; `mean` [B R A] their photons. `along` weight [B R] and `level` mean [B R] over the azimuth. `step_px` width of a ring."""
+    """`radius`, `q` [B R]; `chi` [A] rad; `weight` [B R A] the sum of area / (mu + s^2) over usable pixels; `pixels` [B R
+    A] their
+    number; `mean` [B R A] their photons. `along` weight [B R] and `level` mean [B R] over the azimuth. `step_px` width of
+    a ring."""
 
     radius: torch.Tensor
     q: torch.Tensor

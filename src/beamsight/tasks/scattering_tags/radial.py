@@ -19,8 +19,10 @@ Grades = dict[str, torch.Tensor]  # of [B]: 1 present, 0 absent, NaN doubtful
 
 @dataclass(frozen=True)
 class Systems:
-    """Per ring system [B 3]: `ring`, `halo` grades of presence, `turned` of azimuthal modulation, `folded` of its symmetry, `grains` of
-    single maxima, `arc` length of a lobe over its width; `orders` [B 3 10] grade of each order."""
+    """Per ring system [B 3]: `ring`, `halo` grades of presence, `turned` of azimuthal modulation, `folded` of its
+    symmetry, `grains` of
+    single maxima, `arc` length of a lobe over its width; `orders` [B 3 10] grade of each order; `detectability` [B 3] d'
+    as a ring."""
 
     ring: torch.Tensor
     halo: torch.Tensor
@@ -29,6 +31,7 @@ class Systems:
     grains: torch.Tensor
     arc: torch.Tensor
     orders: torch.Tensor
+    detectability: torch.Tensor
 
 
 def ring_basis(q: torch.Tensor) -> torch.Tensor:
@@ -47,19 +50,24 @@ def systems(films: Films, grid: Polar) -> Systems:
     # A ring whose light is in a few lobes may show only there.
     strongest = seen.unflatten(1, rings.shape[1:3]).max(2).values
     best = contrast.unflatten(1, rings.shape[1:3]).max(2).values
-    narrow = grade(torch.hypot(strongest, strength[0]), torch.maximum(best, strength[1]))
+    detectability = torch.hypot(strongest, strength[0])
+    narrow = grade(detectability, torch.maximum(best, strength[1]))
     broad = grade(torch.hypot(wide, strength[0]), torch.maximum(wide_contrast, strength[1]))
     width = 2.355 * films.ring_sd[..., 0] / films.ring_q[..., 0]
     is_ring, is_halo = 1 - margin(width, 0.301, 0.40), margin(width, 0.301, 0.40)
-    return Systems(both(narrow, is_ring), both(broad, is_halo), turned, folded, grains, _arc(films, width), orders)
+    return Systems(both(narrow, is_ring), both(broad, is_halo), turned, folded, grains, _arc(films, width), orders, detectability)
 
 
-def _around(films: Films, profile: torch.Tensor, grid: Polar) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
-    """Grades of modulation, symmetry and grains [B 3], and d' and contrast of the modulation, of profiles [B 3 R] times the azimuth."""
+def _around(
+    films: Films, profile: torch.Tensor, grid: Polar
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
+    """Grades of modulation, symmetry and grains [B 3], and d' and contrast of the modulation, of profiles [B 3 R] times
+    the azimuth."""
     weight = torch.einsum("bra,bsr->bsa", grid.weight, profile**2).flatten(0, 1)
-    level = torch.einsum("br,bsr->bs", grid.along * grid.level, profile**2) / torch.einsum("br,bsr->bs", grid.along, profile**3).clamp(min=1e-20)
+    level = torch.einsum("br,bsr->bs", grid.along * grid.level, profile**2) / torch.einsum(
+        "br,bsr->bs", grid.along, profile**3
+    ).clamp(min=1e-20)
     table = _sectors(films.azimuth)
-    mean = weight.sum(1, keepdim=True).clamp(min=1e-20)
     mean = (level.flatten()[:, None] * torch.ones_like(weight)).clamp(min=1e-6)
     values = table.flatten(0, 1)[:, None]
     left = residual(values, torch.ones_like(values), weight)
@@ -108,7 +116,10 @@ def ring_tags(films: Films, rings: Systems) -> Grades:
     turned = both(visible, rings.turned)
     oriented = torch.where(irregular & (turned != 0), torch.nan, turned)
     halo_turned = both(rings.halo, rings.turned)
-    folds = {f"{n}-fold": _any(torch.where(films.ring_fold == n, both(either(visible, rings.halo), rings.folded), 0.0)) for n in (2, 4, 6)}
+    folds = {
+        f"{n}-fold": _any(torch.where(films.ring_fold == n, both(either(visible, rings.halo), rings.folded), 0.0))
+        for n in (2, 4, 6)
+    }
     grainy = _any(torch.where(irregular, turned, 0.0))
     folds["2-fold"] = torch.where((folds["2-fold"] == 0) & (grainy != 0), torch.nan, folds["2-fold"])
     return {
@@ -121,7 +132,11 @@ def ring_tags(films: Films, rings: Systems) -> Grades:
         "oriented diffuse or halo": _any(halo_turned),
         "spotted ring": torch.where((_any(textured) == 1) & (_any(spotted) != 1), 0.0, _any(spotted)),
         "textured ring": torch.where((_any(spotted) == 1) & (_any(textured) != 1), torch.nan, _any(textured)),
-        "structure factor": _any(torch.where(films.ring_particles == 1, visible, torch.where(films.ring_particles < 0, both(visible, visible * torch.nan), 0.0))[:, :2]),
+        "structure factor": _any(
+            torch.where(
+                films.ring_particles == 1, visible, torch.where(films.ring_particles < 0, both(visible, visible * torch.nan), 0.0)
+            )[:, :2]
+        ),
         **folds,
     }
 
@@ -132,7 +147,8 @@ def _any(grades: torch.Tensor) -> torch.Tensor:
 
 
 def _counted(orders: torch.Tensor, least: int) -> torch.Tensor:
-    """Whether at least `least` of the orders [B S 10] are seen, [B S]; NaN counts as perhaps. amax over NaN stays NaN unless sure."""
+    """Whether at least `least` of the orders [B S 10] are seen, [B S]; NaN counts as perhaps. amax over NaN stays NaN
+    unless sure."""
     sure, perhaps = (orders == 1).sum(2), (orders != 0).sum(2)
     value = torch.where(sure >= least, 1.0, torch.where(perhaps < least, 0.0, 0.5))
     return torch.where(value.amax(1, keepdim=True) == 0.5, torch.nan, value)
@@ -165,7 +181,14 @@ def particle_tags(films: Films, grid: Polar) -> Grades:
     ring = torch.where(correlated, both(peak, 1 - margin(width, 0.301, 0.40)), torch.where(fringes == 0, ringlike, torch.nan))
     halo = torch.where(correlated, both(peak, margin(width, 0.301, 0.40)), torch.where(fringes == 0, ringlike, torch.nan))
     second = torch.where(correlated & (peak != 0) & (flat(films.sphere_fraction)[:, 0] > 0.25), torch.nan, 0.0)
-    return {"form factor": fringes, "structure factor": structure, "ring": ring, "halo": halo, "isotropic ring": ring, "higher orders": second}
+    return {
+        "form factor": fringes,
+        "structure factor": structure,
+        "ring": ring,
+        "halo": halo,
+        "isotropic ring": ring,
+        "higher orders": second,
+    }
 
 
 def _fringe_fits(films: Films, grid: Polar) -> torch.Tensor:
@@ -177,7 +200,8 @@ def _fringe_fits(films: Films, grid: Polar) -> torch.Tensor:
 
 
 def _highest(curve: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of curves [B R] the peak that rises most over what lies before it: its rise over its height, and its full width at half rise / place."""
+    """Of curves [B R] the peak that rises most over what lies before it: its rise over its height, and its full width at
+    half rise / place."""
     rise = curve - curve.cummin(1).values
     place = rise.argmax(1, keepdim=True)
     height, top = rise.gather(1, place), curve.gather(1, place)

@@ -27,7 +27,11 @@ def render(films: Films, shape: tuple[int, int]) -> torch.Tensor:
     for system in range(SYSTEMS):
         _add_azimuthal(image, films, system, q, place, y, x)
     image = _shaped_by_surface(image, films, y, x)
-    for flags, part in ((films.spot_layout > 0, parts.spots), (films.layer_ph > 0, parts.layers), (films.flare_ph > 0, parts.flare)):
+    for flags, part in (
+        (films.spot_layout > 0, parts.spots),
+        (films.layer_ph > 0, parts.layers),
+        (films.flare_ph > 0, parts.flare),
+    ):
         if (some := chosen(films, flags[:, 0, 0])) is not None:
             image[some[0]] += part(some[1], y[some[0]], x[some[0]])
     return image + parts.background(films, y, x)
@@ -70,7 +74,9 @@ def stretched(films: Films, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return torch.sqrt(along * along / films.low_ratio + across * across * films.low_ratio)
 
 
-def _add_azimuthal(image: torch.Tensor, films: Films, system: int, q: torch.Tensor, place: torch.Tensor, y: torch.Tensor, x: torch.Tensor) -> None:
+def _add_azimuthal(
+    image: torch.Tensor, films: Films, system: int, q: torch.Tensor, place: torch.Tensor, y: torch.Tensor, x: torch.Tensor
+) -> None:
     """Add the rings of `system` that are modulated around the beam."""
     flags = (films.ring_kind[:, system] != ISOTROPIC) & (films.ring_ph[:, system].sum(1) > 0)
     if (some := chosen(films, flags)) is None:

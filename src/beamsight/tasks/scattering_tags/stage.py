@@ -25,7 +25,8 @@ STRENGTHS = 10 ** torch.linspace(-5, 6.5, 47)[:, None]
 
 @dataclass
 class Stage:
-    """What is drawn so far along the radius: `radius` [1 R] in shares of the side, `q` [1 R], `pixels` [R], `mean` [R] photons."""
+    """What is drawn so far along the radius: `radius` [1 R] in shares of the side, `q` [1 R], `pixels` [R], `mean` [R]
+    photons."""
 
     instrument: dict[str, Any]
     radius: torch.Tensor
@@ -77,7 +78,9 @@ def _solved(stage: Stage, shape: torch.Tensor, wanted: float) -> float:
     return float(STRENGTHS[place - 1, 0] * (STRENGTHS[place, 0] / STRENGTHS[place - 1, 0]) ** share)
 
 
-def strengthen(rng: Generator, stage: Stage, name: str, numbers: dict[str, Any], part: Callable[[Any, torch.Tensor], torch.Tensor]) -> dict[str, Any]:
+def strengthen(
+    rng: Generator, stage: Stage, name: str, numbers: dict[str, Any], part: Callable[[Any, torch.Tensor], torch.Tensor]
+) -> dict[str, Any]:
     """`numbers` with `name` set so that `part(films, q)` is seen to a drawn degree."""
     shape = part(films(stage.instrument | numbers | {name: 1.0}), stage.q)[0]
     # What lies off the frame may be any times brighter; what has decayed before the frame begins cannot be shown.

@@ -1,0 +1,95 @@
+"""Pictures of the study of tags: sensitivity against detectability, and the frames that were answered worst."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from beamsight.detector import expose
+from beamsight.task import NOISE, Batch, Task, columns, example, make_batch
+from beamsight.tasks.scattering_tags.label import exposed_films
+from beamsight.tasks.scattering_tags.polar import polar
+from beamsight.tasks.scattering_tags.radial import systems
+
+Floats = NDArray[np.float64]
+
+EDGES = np.arange(-0.5, 4.01, 0.25)  # of log10 d'
+
+
+def ring_detectability(task: Task, seed: int, indices: Sequence[int]) -> Floats:
+    """d' of the most visible ring on each of the examples, 0 where there is none."""
+    drawn = [example(task, seed, i) for i in indices]
+    films, detectors = columns([s for s, _ in drawn]), columns([d for _, d in drawn])
+    centres = torch.tensor([task.place(s, task.shape).centre_px for s, _ in drawn])
+    noise = torch.tensor([int(np.random.default_rng([seed, i, NOISE]).integers(2**31)) for i in indices])
+    exposed = expose(task.render(films, task.shape), detectors, centres, noise)
+    films = exposed_films(films, exposed.exposure[:, 0, 0])
+    return systems(films, polar(films, exposed)).detectability[:, :2].amax(1).double().numpy()
+
+
+def sensitivity_curve(
+    task: Task, seed: int, batches: Sequence[Batch], said: Floats, threshold: Sequence[float], path: Path
+) -> None:
+    """How often "ring" is claimed against how visible the most visible ring is."""
+    seen = np.concatenate([ring_detectability(task, seed, b.indices) for b in batches])
+    ring = task.target.names.index("ring")
+    claimed = said[:, ring] >= threshold[ring]
+    place = np.digitize(np.log10(np.maximum(seen, 1e-3)), EDGES)
+    shares = [claimed[place == k].mean() if (place == k).sum() >= 10 else np.nan for k in range(1, len(EDGES))]
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    axes.axvspan(0, 3, color="0.93")
+    axes.axvspan(3, 10, color="0.97")
+    axes.plot(10 ** (EDGES[:-1] + 0.125), shares, "o-", color="#31688e")
+    axes.set(
+        xscale="log",
+        xlabel="detectability d' of the most visible ring",
+        ylabel='share of frames tagged "ring"',
+        ylim=(-0.03, 1.03),
+    )
+    axes.text(0.5, 0.95, "absent", fontsize=8, color="0.4")
+    axes.text(3.2, 0.95, "doubtful", fontsize=8, color="0.4")
+    axes.text(11, 0.95, "present, if contrast is 5 %", fontsize=8, color="0.4")
+    _keep(figure, path)
+
+
+def worst_frames(task: Task, seed: int, said: Floats, truth: Floats, path: Path, shown: int = 18) -> None:
+    """The frames with the surest wrong answers, one a tag at most, worst tags first."""
+    wrong = np.where(np.isnan(truth), 0, np.abs(said - np.nan_to_num(truth)))
+    tags = wrong.max(0).argsort()[::-1][:shown]
+    figure, axes = plt.subplots(3, shown // 3, figsize=(15, 8.4), layout="constrained")
+    for axis, tag in zip(axes.flat, tags, strict=True):
+        index = int(wrong[:, tag].argmax())
+        batch = make_batch(task, seed, [index])
+        _show(axis, batch.counts[0].numpy(), batch.mask[0].numpy())
+        verb = "missed" if truth[index, tag] == 1 else "claimed"
+        axis.set_title(f"{task.target.names[tag]}\n{verb}, p = {said[index, tag]:.2f}, frame {index}", fontsize=8)
+    _keep(figure, path)
+
+
+def _show(axis: Any, counts: Floats, mask: NDArray[np.bool_]) -> None:
+    seen = counts[mask & (counts > 0)]
+    low, high = np.percentile(seen, [1, 99.7]) if len(seen) else (1.0, 2.0)
+    axis.imshow(
+        np.where(mask, np.log(np.maximum(counts, low)), np.nan),
+        vmin=np.log(low),
+        vmax=np.log(high) + 1e-3,
+        interpolation="nearest",
+    )
+    axis.set(facecolor="0.7", xticks=[], yticks=[])
+
+
+def _keep(figure: Any, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
