@@ -19,9 +19,10 @@ import numpy as np
 
 from beamsight.bundle import Bundle, load
 from beamsight.sources import read_frames
-from rows import ROOT, Row, keep, show
+from rows import ROOT, Row, fill, keep, show
 
 IMAGES = Path(os.environ.get("BEAMSIGHT_DATA", ROOT.parent / "shared" / "data")) / "scattering"
+OUT = ROOT / "docs" / "studies"
 STOPS = {"circular beamstop", "linear beamstop", "wedge beamstop"}
 
 # What a scientist saw on each image, on a log display. A beamstop was judged only where its name or its absence is given.
@@ -148,7 +149,8 @@ def main() -> None:
     figures = rows(results, verdicts(load(options.alexnet)) if options.alexnet else None)
     show(figures, "Real images")
     if not options.quick:
-        keep(figures, ROOT / "docs" / "studies" / "real_images.json")
+        keep(figures, OUT / "real_images.json")
+        fill(OUT / "real_images.md", "images", report(results))
 
 
 if __name__ == "__main__":

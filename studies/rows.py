@@ -62,6 +62,12 @@ def keep(rows: Sequence[Row], path: Path) -> None:
     print(f"kept in {_relative(str(path))}")
 
 
+def fill(page: Path, mark: str, text: str) -> None:
+    """Puts `text` between `<!-- MARK -->` and the next `<!-- end -->` of a page."""
+    before, _, rest = page.read_text().partition(f"<!-- {mark} -->\n")
+    page.write_text(f"{before}<!-- {mark} -->\n{text}\n<!-- end -->{rest.partition('<!-- end -->')[2]}")
+
+
 def machine() -> str:
     """Processor, cores that may be used, and the accelerator where torch sees one."""
     cpu = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor())

@@ -24,7 +24,7 @@ from beamsight.evaluate import auc, average_precision, calibration_error, mean
 from beamsight.examples import TEST
 from beamsight.task import Batch, Task, find_task, frames_of, make_batch
 from pictures import sensitivity_curve, worst_frames
-from rows import ROOT, Row, keep, show
+from rows import ROOT, Row, fill, keep, show
 from train_tags import left_out_detector, taught_detector
 
 SEED, BATCH = 1, 32
@@ -132,11 +132,13 @@ def main() -> None:
     said, truth, numbers, batches = answered(bundles, task, n)
     number = best_number(numbers, truth)
     families = family_loss(load(str(options.counters)), task, n // 2) if options.counters else None
-    print(table(task.target.names, truth, said, number))
+    told = table(task.target.names, truth, said, number)
+    print(told)
     figures = rows(truth, said, number, families)
     show(figures, f"{n} unseen simulated frames, seed {SEED}")
     if not options.quick:
         keep(figures, OUT / "tags.json")
+        fill(OUT / "tags.md", "tags", told)
         limits = bundles["ours"].card["threshold"]
         sensitivity_curve(task, SEED, batches, said["ours"], limits, OUT / "tags_sensitivity.webp")
         worst_frames(task, SEED, said["ours"], truth, OUT / "tags_worst.webp")
