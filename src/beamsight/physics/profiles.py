@@ -119,7 +119,7 @@ def cylinder(x: torch.Tensor, aspect: float) -> torch.Tensor:
     aspect))^2."""
     nodes, weights = _half_interval(256)
     across = (x[:, None] * torch.sqrt(1 - nodes**2)).clamp(min=1e-9)
-    disc = 2 * torch.special.bessel_j1(across) / across
+    disc: torch.Tensor = 2 * torch.special.bessel_j1(across) / across
     return (disc * torch.sinc(x[:, None] * nodes * aspect / torch.pi)) ** 2 @ weights
 
 

@@ -60,7 +60,7 @@ def residual(parts: torch.Tensor, basis: torch.Tensor, weight: torch.Tensor) -> 
     gram = (x * w) @ x.transpose(1, 2)
     # Columns that no trusted pixel sees would make the matrix singular; a ridge of 1e-9 of their unit length decides for zero.
     gram = gram + 1e-9 * torch.eye(gram.shape[1], dtype=torch.float64)
-    fit = torch.linalg.solve(gram, (x * w) @ c.transpose(1, 2))
+    fit: torch.Tensor = torch.linalg.solve(gram, (x * w) @ c.transpose(1, 2))
     return (c - fit.transpose(1, 2) @ x).float()
 
 

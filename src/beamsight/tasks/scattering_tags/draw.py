@@ -213,7 +213,13 @@ def _modulation(rng: Generator, family: str, particles: float) -> tuple[Any, ...
             else azimuth.fold(fold, _log(rng, 0.005, 0.3), chi0)
         )
     else:
-        table = {s.TEXTURED: azimuth.texture, s.SPOTTED: azimuth.spots}.get(kind, lambda rng: np.ones(azimuth.STEPS))(rng)
+        table = _irregular(rng, kind)
     if kind in (s.TEXTURED, s.SPOTTED) and rng.random() < 0.3:
         table = 1 + (table - 1) * _log(rng, 0.01, 1)
     return kind, fold, particles, table, int(rng.integers(20, 180))
+
+
+def _irregular(rng: Generator, kind: int) -> azimuth.Table:
+    if kind == s.TEXTURED:
+        return azimuth.texture(rng)
+    return azimuth.spots(rng) if kind == s.SPOTTED else np.ones(azimuth.STEPS)

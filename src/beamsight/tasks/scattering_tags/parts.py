@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import torch
@@ -44,7 +45,7 @@ def _low_shape(
     return sum((torch.where(kind == k, s, 0.0) for k, s in enumerate(shapes)), torch.zeros(()))
 
 
-def _like(q: torch.Tensor) -> Any:
+def _like(q: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
     """Broadcasts a column [B 1 1] over q [B ...]."""
     return lambda column: column.reshape(-1, *[1] * (q.ndim - 1))
 

@@ -85,7 +85,7 @@ def _around(
 def _sectors(azimuth: torch.Tensor) -> torch.Tensor:
     """Azimuthal tables [B 3 360] as means over the sectors of the polar grid [B 3 A]."""
     wide = azimuth.shape[2] // SECTORS
-    return azimuth.roll(wide // 2, 2).unflatten(2, (SECTORS, wide)).mean(3)
+    return azimuth.roll(wide // 2, 2).reshape(*azimuth.shape[:2], SECTORS, wide).mean(3)
 
 
 def _harmonics(fold: torch.Tensor) -> torch.Tensor:
