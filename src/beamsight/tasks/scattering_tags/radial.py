@@ -169,7 +169,8 @@ def particle_tags(films: Films, grid: Polar) -> Grades:
     total = form * parts.correlation(films, grid.q)
     basis = ring_basis(grid.q)
     fringes = grade(*detect(residual(form[:, None], basis, grid.along), grid.along, grid.level))[:, 0]
-    fringes = both(fringes, _fringe_fits(films, grid))
+    # A smooth knee also differs from every power law; a form factor is named for its minimum, so intensity must rise again.
+    fringes = both(fringes, _fringe_fits(films, grid), margin(_highest(form)[0], 0.02, 0.08))
     shape = (form / form.amax(1, keepdim=True).clamp(min=1e-20))[:, None]
     ordered = grade(*detect(residual(total[:, None], torch.cat([basis, shape], 1), grid.along), grid.along, grid.level))[:, 0]
     prominence, width = _highest(total)
