@@ -130,7 +130,7 @@ def learn(state: State, view: nn.Module, examples: Examples, target: Target, rec
     logits, _ = look(state.network, view, examples, recipe)
     loss = loss_of(target, logits, examples.truth)
     state.optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    torch.autograd.backward(loss)
     nn.utils.clip_grad_norm_(state.network.parameters(), CLIP)
     state.optimizer.step()
     _follow(state)
