@@ -95,7 +95,6 @@ def test_one_by_one_equals_columns(task: Task) -> None:
         torch.testing.assert_close(task.render(columns([scene]), SMALL)[0], together[n], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.xfail(raises=RuntimeError, strict=False, reason="constants made at import lie on the CPU")
 @every_task
 def test_render_makes_everything_on_the_device_that_is_asked_for(task: Task) -> None:
     # A device without memory finds tensors made elsewhere, no accelerator needed.

@@ -9,8 +9,7 @@ from functools import lru_cache
 
 import torch
 
-# Weights and places (in standard deviations) of a size distribution cut at 2.5 sigma; nine points blur fringes smoothly.
-SPREAD = torch.linspace(-2.5, 2.5, 9)
+SIZES = 9  # points of a size distribution cut at 2.5 standard deviations: enough to blur fringes smoothly
 
 
 def power_law(*, q: torch.Tensor, exponent: torch.Tensor) -> torch.Tensor:
@@ -53,8 +52,9 @@ def ball_amplitude(x: torch.Tensor) -> torch.Tensor:
 def spread_radii(radius: torch.Tensor, spread: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Radii [... 9] of a normal distribution of relative width `spread` and their weights, by scattered intensity
     (volume^2), sum 1."""
-    relative = (1 + spread[..., None] * SPREAD).clamp(min=0.05)
-    weight = torch.exp(-0.5 * SPREAD**2) * relative**6
+    place = torch.linspace(-2.5, 2.5, SIZES)
+    relative = (1 + spread[..., None] * place).clamp(min=0.05)
+    weight = torch.exp(-0.5 * place**2) * relative**6
     return radius[..., None] * relative, weight / weight.sum(-1, keepdim=True)
 
 

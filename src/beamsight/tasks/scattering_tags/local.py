@@ -16,7 +16,7 @@ from beamsight.tasks.scattering_tags.scene import IN_LINE, NET
 Grades = dict[str, torch.Tensor]
 
 SEEN_SPOT = 7.0  # a spot's place draws the eye, so less is needed than for a ring
-SAMPLES = torch.linspace(-1.75, 1.75, 5)  # standard deviations from a spot's middle
+REACH, SAMPLES = 1.75, 5  # a spot is sampled at so many places a side, so many standard deviations to either side
 
 
 def spot_tags(films: Films, exposed: Exposed) -> Grades:
@@ -56,14 +56,14 @@ def _spot_grades(films: Films, exposed: Exposed, rows: torch.Tensor) -> torch.Te
     """[n 96] grade of each spot against a constant: 25 samples of the image under it stand for its pixels."""
     height, width = exposed.photons.shape[1:]
     side = max(height, width)
-    v, u = (a.flatten() for a in torch.meshgrid(SAMPLES, SAMPLES, indexing="ij"))
+    v, u = (a.flatten() for a in torch.meshgrid(*[torch.linspace(-REACH, REACH, SAMPLES)] * 2, indexing="ij"))
     y = (films.spot_y[..., None] + films.spot_sd_y[..., None] * v + films.centre_y) * side - 0.5
     x = (films.spot_x[..., None] + films.spot_sd_x[..., None] * u + films.centre_x) * side - 0.5
     on = (y > -0.5) & (y < height - 0.5) & (x > -0.5) & (x < width - 0.5)
     place = y.round().clamp(0, height - 1).long() * width + x.round().clamp(0, width - 1).long()
     mean = exposed.photons[rows].flatten(1).gather(1, place.flatten(1)).reshape(place.shape)
     usable = exposed.usable.expand_as(exposed.photons)[rows].flatten(1).gather(1, place.flatten(1)).reshape(place.shape) & on
-    cell = (films.spot_sd_y * films.spot_sd_x * side**2)[..., None] * (3.5 / 4) ** 2
+    cell = (films.spot_sd_y * films.spot_sd_x * side**2)[..., None] * (2 * REACH / (SAMPLES - 1)) ** 2
     weight = cell * exposed.area[rows] * usable / (mean + exposed.variance[rows] + 1e-6)
     part = films.spot_ph[..., None] * torch.exp(-0.5 * (u * u + v * v))
     level = (part * weight).sum(2, keepdim=True) / weight.sum(2, keepdim=True).clamp(min=1e-12)
