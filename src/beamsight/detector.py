@@ -80,10 +80,11 @@ class Exposed:
     """An exposure and what a label may know of it: all [B H W], numbers [B 1 1].
 
     `counts` and `mask` (True = trust) are what a file would hold. `photons` mean per detector pixel behind the stop, `unstopped`
-    before it, `transmission` of the stop; `usable` True where light of the sample arrives and is read without clipping;
+    before it, `transmission` of the stop; `passed` the share of a level light that is left of it;
+    `covered` True where the detector reads; `usable` where at least half of the light arrives too and is read without clipping;
     `variance` of all but photon noise in photons^2 per detector pixel; `area` detector pixels in a pixel; `clipped` pixels [B];
     `background` flat photons a pixel; `centres` [B 2] (y, x) px; `unit` of the counts [B 1 1]: 1 where they are counts;
-    `exposure`, `stop_kind` as drawn; `reach_px` [B 2] (y, x) of the last pixel that the detector covers.
+    `exposure`, `stop_kind`, `spread_px` as drawn; `reach_px` [B 2] (y, x) of the last pixel that the detector covers.
     """
 
     counts: torch.Tensor
@@ -91,6 +92,8 @@ class Exposed:
     photons: torch.Tensor
     unstopped: torch.Tensor
     transmission: torch.Tensor
+    passed: torch.Tensor
+    covered: torch.Tensor
     usable: torch.Tensor
     variance: torch.Tensor
     area: torch.Tensor
@@ -100,6 +103,7 @@ class Exposed:
     unit: torch.Tensor
     exposure: torch.Tensor
     stop_kind: torch.Tensor
+    spread_px: torch.Tensor
     reach_px: torch.Tensor
 
 
@@ -137,8 +141,10 @@ def _joined(values: list[torch.Tensor]) -> torch.Tensor:
 
 def _expose(photons: torch.Tensor, detector: Columns, centres: torch.Tensor, seeds: torch.Tensor) -> Exposed:
     d, shape = detector, (photons.shape[1], photons.shape[2])
-    unstopped = (photons * d.exposure + d.background_ph) * _shading(d, shape, centres, seeds)
+    shading = _shading(d, shape, centres, seeds)
+    unstopped = (photons * d.exposure + d.background_ph) * shading
     transmission = stop_transmission(d, shape, centres)
+    arriving = shading * transmission
     mean = _spread(unstopped * transmission, d.spread_px)
     area = (d.binning * d.binning).clamp(min=1.0)
     counts = poisson_of(mean * area, uniform(seeds, shape, 1)) / area * d.gain + d.dark_counts
@@ -156,7 +162,9 @@ def _expose(photons: torch.Tensor, detector: Columns, centres: torch.Tensor, see
         photons=mean,
         unstopped=unstopped,
         transmission=transmission,
-        usable=~(outside | gap | clipped | defect) & (transmission >= 0.5),
+        passed=_spread(arriving, d.spread_px) if arriving.ndim else arriving,
+        covered=~(outside | gap),
+        usable=~(outside | gap | clipped | defect) & (arriving >= 0.5),
         variance=(d.read_noise_counts / d.gain) ** 2,
         area=torch.where(d.binning < 1, d.binning * d.binning, area),
         clipped=(clipped & ~gap & ~outside).sum((1, 2)),
@@ -165,6 +173,7 @@ def _expose(photons: torch.Tensor, detector: Columns, centres: torch.Tensor, see
         unit=d.unit,
         exposure=d.exposure,
         stop_kind=d.stop_kind,
+        spread_px=d.spread_px,
         reach_px=torch.cat([d.aspect_y * shape[0], d.aspect_x * shape[1]], 2)[:, 0] - 1,
     )
 

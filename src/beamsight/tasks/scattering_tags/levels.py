@@ -46,8 +46,9 @@ def _sampled(films: Films, exposed: Exposed) -> tuple[torch.Tensor, torch.Tensor
     y, x = y[:, 1::STRIDE], x[:, :, 1::STRIDE]
     photons = exposed.photons[:, 1::STRIDE, 1::STRIDE]
     usable = exposed.usable.expand_as(exposed.photons)[:, 1::STRIDE, 1::STRIDE]
-    back = parts.background(films, y, x) + exposed.background
-    beam = parts.beam(films, torch.sqrt(y * y + x * x).flatten(1)).reshape(photons.shape)
+    passed = exposed.passed.expand_as(exposed.photons)[:, 1::STRIDE, 1::STRIDE]
+    back = (parts.background(films, y, x) + exposed.background) * passed
+    beam = parts.beam(films, torch.sqrt(y * y + x * x).flatten(1)).reshape(photons.shape) * passed
     weight = exposed.area / (photons + exposed.variance + 1e-6)
     return (photons - back - beam).clamp(min=0), back, weight, usable
 
@@ -71,10 +72,10 @@ def _beam_off(exposed: Exposed, seen: torch.Tensor) -> torch.Tensor:
 
 def stop_tags(exposed: Exposed) -> Grades:
     """The beamstop by the photons that it takes, and saturation by clipped pixels."""
-    shade = exposed.transmission
+    shade = torch.where(exposed.covered, exposed.transmission, 1.0)
     missing = (exposed.unstopped - exposed.photons) ** 2 / (exposed.photons + exposed.variance + 0.05) * (shade < 0.5)
-    seen = (missing.sum((1, 2)) * exposed.area[:, 0, 0]).sqrt() if shade.ndim else torch.zeros(len(exposed.photons))
-    dark = (shade.amin((1, 2)) if shade.ndim else torch.ones(len(exposed.photons))) <= 0.3
+    seen = (missing.sum((1, 2)) * exposed.area[:, 0, 0]).sqrt()
+    dark = shade.amin((1, 2)) <= 0.3
     stop = torch.where((seen >= SEEN) & dark, 1.0, torch.where(seen < UNSEEN, 0.0, torch.nan))
     kind = exposed.stop_kind[:, 0, 0]
     grades = {f"{name} beamstop": torch.where(kind == k, stop, 0.0) for k, name in enumerate(STOPS) if k}

@@ -57,15 +57,18 @@ def _spot_grades(films: Films, exposed: Exposed, rows: torch.Tensor) -> torch.Te
     height, width = exposed.photons.shape[1:]
     side = max(height, width)
     v, u = (a.flatten() for a in torch.meshgrid(*[torch.linspace(-REACH, REACH, SAMPLES)] * 2, indexing="ij"))
-    y = (films.spot_y[..., None] + films.spot_sd_y[..., None] * v + films.centre_y) * side - 0.5
-    x = (films.spot_x[..., None] + films.spot_sd_x[..., None] * u + films.centre_x) * side - 0.5
+    spread = exposed.spread_px[rows, :, 0] / side
+    sd_y, sd_x = torch.hypot(films.spot_sd_y, spread), torch.hypot(films.spot_sd_x, spread)
+    top = films.spot_ph * films.spot_sd_y * films.spot_sd_x / (sd_y * sd_x)
+    y = (films.spot_y[..., None] + sd_y[..., None] * v + films.centre_y) * side - 0.5
+    x = (films.spot_x[..., None] + sd_x[..., None] * u + films.centre_x) * side - 0.5
     on = (y > -0.5) & (y < height - 0.5) & (x > -0.5) & (x < width - 0.5)
     place = y.round().clamp(0, height - 1).long() * width + x.round().clamp(0, width - 1).long()
     mean = exposed.photons[rows].flatten(1).gather(1, place.flatten(1)).reshape(place.shape)
     usable = exposed.usable.expand_as(exposed.photons)[rows].flatten(1).gather(1, place.flatten(1)).reshape(place.shape) & on
-    cell = (films.spot_sd_y * films.spot_sd_x * side**2)[..., None] * (2 * REACH / (SAMPLES - 1)) ** 2
+    cell = (sd_y * sd_x * side**2)[..., None] * (2 * REACH / (SAMPLES - 1)) ** 2
     weight = cell * exposed.area[rows] * usable / (mean + exposed.variance[rows] + 1e-6)
-    part = films.spot_ph[..., None] * torch.exp(-0.5 * (u * u + v * v))
+    part = top[..., None] * torch.exp(-0.5 * (u * u + v * v))
     level = (part * weight).sum(2, keepdim=True) / weight.sum(2, keepdim=True).clamp(min=1e-12)
     power = (part - level) ** 2 * weight
     contrast = (power * (part - level).abs() / (mean + 1e-6)).sum(2) / power.sum(2).clamp(min=1e-12)

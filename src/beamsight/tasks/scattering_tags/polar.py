@@ -13,7 +13,7 @@ from beamsight.tasks.scattering_tags import parts
 from beamsight.tasks.scattering_tags.parts import Films
 from beamsight.tasks.scattering_tags.render import lengths
 
-RADII, SECTORS = 256, 72
+RADII, SECTORS = 512, 72
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Polar:
     """`radius`, `q` [B R]; `chi` [A] rad; `weight` [B R A] the sum of area / (mu + s^2) over usable pixels; `pixels` [B R
     A] their
     number; `mean` [B R A] their photons. `along` weight [B R] and `level` mean [B R] over the azimuth. `step_px` width of
-    a ring."""
+    a ring; `spread_q` [B] of the detector, in q."""
 
     radius: torch.Tensor
     q: torch.Tensor
@@ -32,6 +32,7 @@ class Polar:
     along: torch.Tensor
     level: torch.Tensor
     step_px: torch.Tensor
+    spread_q: torch.Tensor
 
 
 def polar(films: Films, exposed: Exposed) -> Polar:
@@ -51,7 +52,9 @@ def polar(films: Films, exposed: Exposed) -> Polar:
     level = light.sum(2) / pixels.sum(2).clamp(min=1)
     chi = torch.arange(SECTORS) * (2 * torch.pi / SECTORS)
     step_px = parts.flat(far - near)[:, 0] / RADII * max(shape)
-    return Polar(centre, parts.q_at(films, centre), chi, weight, pixels, light / pixels.clamp(min=1), along, level, step_px)
+    q = parts.q_at(films, centre)
+    spread_q = exposed.spread_px[:, 0, 0] / step_px * (q[:, -1] - q[:, 0]) / (RADII - 1)
+    return Polar(centre, q, chi, weight, pixels, light / pixels.clamp(min=1), along, level, step_px, spread_q)
 
 
 def _measures(exposed: Exposed) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -4,7 +4,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any, cast
 
 import torch
 
@@ -12,7 +13,7 @@ from beamsight.physics.visibility import both, detect, either, grade, hats, marg
 from beamsight.tasks.scattering_tags import parts
 from beamsight.tasks.scattering_tags.parts import Films, chosen, flat
 from beamsight.tasks.scattering_tags.polar import SECTORS, Polar
-from beamsight.tasks.scattering_tags.scene import FOLDED, ISOTROPIC, SPOTTED, TEXTURED
+from beamsight.tasks.scattering_tags.scene import FOLDED, ISOTROPIC, ORDERS, SPOTTED, TEXTURED
 
 Grades = dict[str, torch.Tensor]  # of [B]: 1 present, 0 absent, NaN doubtful
 
@@ -41,12 +42,14 @@ def ring_basis(q: torch.Tensor) -> torch.Tensor:
 
 def systems(films: Films, grid: Polar) -> Systems:
     """Grade every ring system of each frame."""
-    rings = parts.rings(films, grid.q)
+    rings = parts.rings(_blurred(films, grid), grid.q)
+    whole = rings.sum(2)
+    rings = rings * _lit(films, grid)
     flat_rings = rings.flatten(1, 2)
     seen, contrast = detect(residual(flat_rings, ring_basis(grid.q), grid.along), grid.along, grid.level)
     orders = grade(seen, contrast).unflatten(1, rings.shape[1:3])
     wide, wide_contrast = detect(residual(rings.sum(2), powers(grid.q, (0, 1, 2, 3, 4)), grid.along), grid.along, grid.level)
-    turned, folded, grains, strength = _around(films, rings.sum(2), grid)
+    turned, folded, grains, strength = _around(films, whole, grid)
     # A ring whose light is in a few lobes may show only there.
     strongest = seen.unflatten(1, rings.shape[1:3]).max(2).values
     best = contrast.unflatten(1, rings.shape[1:3]).max(2).values
@@ -58,15 +61,29 @@ def systems(films: Films, grid: Polar) -> Systems:
     return Systems(both(narrow, is_ring), both(broad, is_halo), turned, folded, grains, _arc(films, width), orders, detectability)
 
 
+def _blurred(films: Films, grid: Polar) -> Films:
+    """The films with rings as wide, and as much lower, as the detector's spread makes them."""
+    sd = torch.hypot(films.ring_sd, grid.spread_q[:, None, None])
+    return cast("Films", replace(cast("Any", films), ring_sd=sd, ring_ph=films.ring_ph * films.ring_sd / sd))
+
+
+def _lit(films: Films, grid: Polar) -> torch.Tensor:
+    """Light of each order on the azimuths that the frame shows, over its mean on a whole circle: [B 3 10 R]."""
+    seen = torch.einsum("bra,bsa->bsr", grid.weight, _sectors(films.azimuth)) / grid.along.clamp(min=1e-20)[:, None]
+    # The grains of other orders lie elsewhere: on average they light as much as a whole circle.
+    elsewhere = (films.ring_kind == SPOTTED)[..., None] & (torch.arange(ORDERS) > 0)
+    return torch.where(elsewhere[..., None], 1.0, seen[:, :, None])
+
+
 def _around(
     films: Films, profile: torch.Tensor, grid: Polar
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, tuple[torch.Tensor, torch.Tensor]]:
     """Grades of modulation, symmetry and grains [B 3], and d' and contrast of the modulation, of profiles [B 3 R] times
     the azimuth."""
     weight = torch.einsum("bra,bsr->bsa", grid.weight, profile**2).flatten(0, 1)
-    level = torch.einsum("br,bsr->bs", grid.along * grid.level, profile**2) / torch.einsum(
-        "br,bsr->bs", grid.along, profile**3
-    ).clamp(min=1e-20)
+    # The level at which a modulation of the table has the contrast that it has on the frame.
+    power = grid.along[:, None] * profile**2
+    level = power.sum(2) / (power * profile / grid.level.clamp(min=1e-6)[:, None]).sum(2).clamp(min=1e-20)
     table = _sectors(films.azimuth)
     mean = (level.flatten()[:, None] * torch.ones_like(weight)).clamp(min=1e-6)
     values = table.flatten(0, 1)[:, None]
@@ -170,10 +187,10 @@ def particle_tags(films: Films, grid: Polar) -> Grades:
     basis = ring_basis(grid.q)
     fringes = grade(*detect(residual(form[:, None], basis, grid.along), grid.along, grid.level))[:, 0]
     # A smooth knee also differs from every power law; a form factor is named for its minimum, so intensity must rise again.
-    fringes = both(fringes, _fringe_fits(films, grid), margin(_highest(form)[0], 0.02, 0.08))
+    fringes = both(fringes, _fringe_fits(films, grid), margin(_highest(form, grid.radius)[0], 0.02, 0.08))
     shape = (form / form.amax(1, keepdim=True).clamp(min=1e-20))[:, None]
     ordered = grade(*detect(residual(total[:, None], torch.cat([basis, shape], 1), grid.along), grid.along, grid.level))[:, 0]
-    prominence, width = _highest(total)
+    prominence, width = _highest(total, grid.radius)
     correlated = flat(films.sphere_fraction)[:, 0] > 0
     peak = both(ordered, margin(prominence, 0.03, 0.10))
     structure = torch.where(correlated, peak, 0.0)
@@ -200,9 +217,9 @@ def _fringe_fits(films: Films, grid: Polar) -> torch.Tensor:
     return ((4.493 / radius < last) & (torch.pi / radius >= 3 * step)).float()
 
 
-def _highest(curve: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of curves [B R] the peak that rises most over what lies before it: its rise over its height, and its full width at
-    half rise / place."""
+def _highest(curve: torch.Tensor, radius: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of curves [B R] over `radius` [B R] the peak that rises most over what lies before it: its rise over its height, and
+    its full width at half rise over its place."""
     rise = curve - curve.cummin(1).values
     place = rise.argmax(1, keepdim=True)
     height, top = rise.gather(1, place), curve.gather(1, place)
@@ -210,7 +227,8 @@ def _highest(curve: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     low = curve < top - height / 2
     left = torch.where(low & (index < place), index, 0).amax(1)
     right = torch.where(low & (index > place), index, 2 * curve.shape[1]).amin(1)
-    return (height / top.clamp(min=1e-20))[:, 0], (right - left) / place[:, 0].clamp(min=1)
+    width = (right - left) * (radius[:, 1] - radius[:, 0]) / radius.gather(1, place)[:, 0]
+    return (height / top.clamp(min=1e-20))[:, 0], width
 
 
 def diffuse_tags(films: Films, grid: Polar) -> Grades:
