@@ -20,8 +20,9 @@ class LogCounts(nn.Module):
     0 log(counts / mean + 0.01), mean over trusted pixels: the picture, whatever its unit. 1 the same less its mean over 28 px:
     faint features on strong decays. 2 as 1, of counts averaged over 4 px: what shows only when summed. 3 log(1 + counts):
     the level.
-    4 the mask. Untrusted pixels are 0 in all and enter no mean. Computed in float32: five per cent of contrast is less than
-    bfloat16 resolves.
+    4 the mask. The first three are brought to mean 0 and spread 1 frame by frame, as frames of few photons are a hundred times
+    rougher than bright ones. Untrusted pixels are 0 in all and enter no mean. Computed in float32: five per cent of contrast is
+    less than bfloat16 resolves.
     """
 
     def shape(self, height: int, width: int) -> tuple[int, int, int]:
@@ -42,7 +43,16 @@ class LogCounts(nn.Module):
             coarse = torch.log(avg_pool2d(counts[:, None], 4) / share / mean[:, None] + FLOOR) * (share > SLIGHT)
             faint = _fine(coarse - _near(coarse * share) / near) * mask
             level = torch.log1p(counts) * mask
-            return torch.stack([picture / 2, local * 2, faint * 4, level / 4, mask], 1)
+            scaled = [_standard(image, mask, seen) for image in (picture, local, faint)]
+            return torch.stack([*scaled, level / 4, mask], 1)
+
+
+def _standard(image: torch.Tensor, mask: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    """Mean 0 and spread 1 over the trusted pixels, a share `seen` of all; no outlier beyond 10, or one hot pixel would
+    hide the rest."""
+    mean = image.mean((1, 2), keepdim=True) / seen
+    spread = ((image * image).mean((1, 2), keepdim=True) / seen - mean * mean).clamp(min=SLIGHT).sqrt()
+    return ((image - mean) / spread).clamp(-10, 10) * mask
 
 
 def _near(coarse: torch.Tensor) -> torch.Tensor:

@@ -73,7 +73,9 @@ def _beam_off(exposed: Exposed, seen: torch.Tensor) -> torch.Tensor:
 def stop_tags(exposed: Exposed) -> Grades:
     """The beamstop by the photons that it takes, and saturation by clipped pixels."""
     shade = torch.where(exposed.covered, exposed.transmission, 1.0)
-    missing = (exposed.unstopped - exposed.photons) ** 2 / (exposed.photons + exposed.variance + 0.05) * (shade < 0.5)
+    # Behind a stop nothing is expected; the noise to compare with is that of the light on either side of the question.
+    noise = (exposed.unstopped + exposed.photons) / 2 + exposed.variance + 1e-6
+    missing = (exposed.unstopped - exposed.photons) ** 2 / noise * (shade < 0.5)
     seen = (missing.sum((1, 2)) * exposed.area[:, 0, 0]).sqrt()
     dark = shade.amin((1, 2)) <= 0.3
     stop = torch.where((seen >= SEEN) & dark, 1.0, torch.where(seen < UNSEEN, 0.0, torch.nan))
