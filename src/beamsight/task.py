@@ -128,7 +128,7 @@ def frames_of(task: Task, seed: int, batch: Batch) -> list[Frame]:
 
 
 def find_tasks() -> dict[str, Task]:
-    """Every task by name: the modules of `beamsight.tasks` and what other packages announce at the entry point `beamsight.tasks`."""
+    """Every task by name: the modules of `beamsight.tasks`, and what other packages announce at that entry point."""
     package = importlib.import_module("beamsight.tasks")
     modules = [importlib.import_module(f"beamsight.tasks.{m.name}") for m in pkgutil.iter_modules(package.__path__)]
     found = [m.TASK for m in modules] + [e.load() for e in entry_points(group="beamsight.tasks")]
