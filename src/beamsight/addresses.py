@@ -59,10 +59,11 @@ def parse_address(text: str) -> Address:
 
     brackets = re.fullmatch(r"(.*::.*)\[([-\d:,. ]+)\]", text)
     url = DataUrl(brackets[1] if brackets else text.removeprefix("file://").removeprefix("file:"))
-    if not url.is_valid() or url.scheme() not in (None, "silx", "fabio") or not url.file_path():
+    file = url.file_path()
+    if not url.is_valid() or url.scheme() not in (None, "silx", "fabio") or not file:
         raise CannotRead(f"{text}: no address; write file.h5::/entry/data/data or file.h5?path=/entry/data/data&slice=3")
     index = re.search(r"[?&]slice=([^&]*)", text)
-    return Address(absolute(url.file_path()), url.data_path() or None, brackets[2] if brackets else index[1] if index else None)
+    return Address(absolute(file), url.data_path() or None, brackets[2] if brackets else index[1] if index else None)
 
 
 def _exists(text: str) -> bool:

@@ -57,7 +57,8 @@ def from_edf(header: Mapping[str, Any], shape: tuple[int, int]) -> Geometry:
     pixel, wavelength, distance = (value.get(n) for n in ("psize_1", "wavelength", "sampledistance"))
     x, y = value.get("center_1"), value.get("center_2")
     centre = (y - CORNER_PX, x - CORNER_PX) if x is not None and y is not None and x == x and y == y else None
-    return Geometry(shape, *(length_m(v, "", 1.0) if v else None for v in (pixel, wavelength, distance)), centre)
+    pixel_m, wavelength_m, distance_m = (length_m(v, "", 1.0) if v else None for v in (pixel, wavelength, distance))
+    return Geometry(shape, pixel_m, wavelength_m, distance_m, centre)
 
 
 def _number(text: str) -> float:

@@ -172,7 +172,8 @@ def _header_geometry(image: Any, shape: tuple[int, int]) -> Geometry:
     header = {str(k): str(v) for k, v in dict(image.header or {}).items()}
     if "PIXEL_SIZE" in header and "DISTANCE" in header:  # SMV: millimetres; its beam centre has no agreed origin
         values = [_first_number(header.get(n, "")) for n in ("PIXEL_SIZE", "WAVELENGTH", "DISTANCE")]
-        return Geometry(shape, *(length_m(v, "", f) for v, f in zip(values, (1e-3, 1e-10, 1e-3), strict=True)))
+        pixel_m, wavelength_m, distance_m = (length_m(v, "", f) for v, f in zip(values, (1e-3, 1e-10, 1e-3), strict=True))
+        return Geometry(shape, pixel_m, wavelength_m, distance_m)
     return from_edf(header, shape)
 
 

@@ -39,7 +39,7 @@ def trusted(raw: NDArray[Any], top: float | None = None, reserved: int = 1) -> N
 def _below_top(raw: NDArray[Any], top: float | None, reserved: int) -> NDArray[np.bool_]:
     if raw.dtype.kind == "f":
         mask = np.isfinite(raw)
-        return mask if top is None else mask & (raw <= top)
+        return np.asarray(mask if top is None else mask & (raw <= top))
     highest = int(np.iinfo(raw.dtype).max) - (reserved if raw.dtype.kind == "u" else 1)
     return np.asarray(raw <= (highest if top is None else min(highest, int(top))))
 
