@@ -53,7 +53,9 @@ def answered(bundles: dict[str, Bundle], task: Task, n: int) -> tuple[dict[str, 
         counts, mask = batch.counts.numpy(), batch.mask.numpy()
         numbers += [[f(c[m]) if m.any() else 0.0 for f in NUMBERS.values()] for c, m in zip(counts, mask, strict=True)]
         for name, bundle in bundles.items():
-            said[name] += [list((a.probability or {}).values()) for a in bundle.predict(frames_of(task, SEED, batch))]
+            answers = bundle.predict(frames_of(task, SEED, batch))
+            # A frame whose every pixel is masked is refused, rightly; its tags count as not found.
+            said[name] += [list((a.probability or dict.fromkeys(task.target.names, 0.0)).values()) for a in answers]
         batches.append(replace(batch, counts=batch.counts[:0], mask=batch.mask[:0]))
     return {name: np.array(p) for name, p in said.items()}, np.concatenate(truth), np.array(numbers), batches
 
