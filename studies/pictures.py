@@ -13,11 +13,9 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from beamsight.detector import expose
-from beamsight.task import NOISE, Batch, Task, columns, example, make_batch
+from beamsight.task import Batch, Task, example, exposures, make_batch
 from beamsight.tasks.scattering_tags.label import exposed_films
 from beamsight.tasks.scattering_tags.polar import polar
 from beamsight.tasks.scattering_tags.radial import systems
@@ -29,11 +27,7 @@ EDGES = np.arange(-0.5, 4.01, 0.25)  # of log10 d'
 
 def ring_detectability(task: Task, seed: int, indices: Sequence[int]) -> Floats:
     """d' of the most visible ring on each of the examples, 0 where there is none."""
-    drawn = [example(task, seed, i) for i in indices]
-    films, detectors = columns([s for s, _ in drawn]), columns([d for _, d in drawn])
-    centres = torch.tensor([task.place(s, task.shape).centre_px for s, _ in drawn])
-    noise = torch.tensor([int(np.random.default_rng([seed, i, NOISE]).integers(2**31)) for i in indices])
-    exposed = expose(task.render(films, task.shape), detectors, centres, noise)
+    films, exposed = exposures(task, seed, indices, [example(task, seed, i) for i in indices], task.shape)
     films = exposed_films(films, exposed.exposure[:, 0, 0])
     return systems(films, polar(films, exposed)).detectability[:, :2].amax(1).double().numpy()
 

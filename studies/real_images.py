@@ -90,8 +90,8 @@ def recall_precision(results: list[Verdict]) -> tuple[float, float]:
     return found / (found + missed), found / max(found + claimed, 1)
 
 
-def brightness_baseline() -> tuple[float, float]:
-    """The best that one number does: tags claimed by how often they hold on the other eleven images, an image at a time."""
+def usual_tags() -> tuple[float, float]:
+    """Recall and precision of claiming, for each image, the tags that half of the other eleven have: what needs no look at it."""
     found = claimed = 0
     for number, truth in TRUTH.items():
         others = [t for n, t in TRUTH.items() if n != number]
@@ -118,7 +118,7 @@ def rows(results: list[Verdict], alexnet: list[Verdict] | None) -> list[Row]:
     peers = recall_precision(alexnet) if alexnet else (None, None)
     strict = sum(len(v.unjudged) for v in results)
     found, claimed = sum(len(v.found) for v in results), sum(len(v.claimed) for v in results)
-    usual = brightness_baseline()
+    usual = usual_tags()
     return [
         Row("recall on twelve real images", recall, "", 0.9, "higher", "never tried", "AlexNet, same training data", peers[0]),
         Row(

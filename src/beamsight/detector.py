@@ -114,6 +114,12 @@ def offsets(shape: tuple[int, int], centres: torch.Tensor) -> tuple[torch.Tensor
     return y, x
 
 
+def turned(y: torch.Tensor, x: torch.Tensor, angle: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lengths along and across a direction at `angle` rad from +x towards +y, of places y [B H 1] and x [B 1 W]."""
+    cos, sin = torch.cos(angle), torch.sin(angle)
+    return x * cos + y * sin, y * cos - x * sin
+
+
 def expose(photons: torch.Tensor, detector: Columns, centres: torch.Tensor, seeds: torch.Tensor) -> Exposed:
     """Expose mean `photons` [B H W] per detector pixel with a `columns(...)` of detectors; noise is a function of `seeds` [B].
 
@@ -185,8 +191,8 @@ def stop_transmission(detector: Columns, shape: tuple[int, int], centres: torch.
         return torch.ones(())
     y, x = offsets(shape, centres)
     y, x = y / side - d.stop_shift_y, x / side - d.stop_shift_x
-    along = x * torch.cos(d.stop_angle) + y * torch.sin(d.stop_angle)
-    across = (y * torch.cos(d.stop_angle) - x * torch.sin(d.stop_angle)).abs_()
+    along, across = turned(y, x, d.stop_angle)
+    across = across.abs_()
     disc = torch.sqrt(along * along + across * across)
     arm = torch.maximum(across - d.stop_arm, -along)
     circular = torch.minimum(disc - d.stop_size, torch.where(d.stop_arm > 0, arm, 1.0))
@@ -211,9 +217,8 @@ def _shading(d: Columns, shape: tuple[int, int], centres: torch.Tensor, seeds: t
         window = torch.sigmoid((d.window_radius - radius) / d.window_soft)
         factor = factor * torch.where(d.window_radius > 0, window, 1.0)
     if bool((d.shadow_transmission < 1).any()):
-        along = x * torch.cos(d.shadow_angle) + y * torch.sin(d.shadow_angle)
-        across = (y * torch.cos(d.shadow_angle) - x * torch.sin(d.shadow_angle)).abs_()
-        inside = torch.sigmoid(along * torch.tan(d.shadow_half_angle) - across)
+        along, across = turned(y, x, d.shadow_angle)
+        inside = torch.sigmoid(along * torch.tan(d.shadow_half_angle) - across.abs_())
         factor = factor * (1 - (1 - d.shadow_transmission) * inside)
     return factor
 

@@ -94,15 +94,22 @@ def make_batch(
     `shape` (H, W) px, by default the task's; `change` alters each drawn detector, as robustness studies do; `drawn` what
     `example` gave for each index, where that is known already.
     """
-    shape = shape or task.shape
     drawn = drawn or [example(task, seed, i) for i in indices]
-    scenes = columns([scene for scene, _ in drawn])
-    detectors = columns([change(d) if change else d for _, d in drawn])
-    centres = torch.tensor([task.place(scene, shape).centre_px or (0.0, 0.0) for scene, _ in drawn])
-    noise = torch.tensor([int(default_rng([seed, i, NOISE]).integers(2**31)) for i in indices])
-    exposed = expose(task.render(scenes, shape), detectors, centres, noise)
+    if change is not None:
+        drawn = [(scene, change(detector)) for scene, detector in drawn]
+    scenes, exposed = exposures(task, seed, indices, drawn, shape or task.shape)
     truth = task.label(scenes, exposed)
     return Batch(exposed.counts, exposed.mask, truth, tuple(scene for scene, _ in drawn), tuple(indices))
+
+
+def exposures(
+    task: Task, seed: int, indices: Sequence[int], drawn: Sequence[tuple[Any, Detector]], shape: tuple[int, int]
+) -> tuple[Any, Exposed]:
+    """`columns` of the drawn scenes and what their detectors make of them: all that a label is taken from."""
+    scenes, detectors = columns([scene for scene, _ in drawn]), columns([detector for _, detector in drawn])
+    centres = torch.tensor([task.place(scene, shape).centre_px or (0.0, 0.0) for scene, _ in drawn])
+    noise = torch.tensor([int(default_rng([seed, i, NOISE]).integers(2**31)) for i in indices])
+    return scenes, expose(task.render(scenes, shape), detectors, centres, noise)
 
 
 def make_frame(task: Task, seed: int, index: int, shape: tuple[int, int] | None = None) -> Frame:

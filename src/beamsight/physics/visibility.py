@@ -40,6 +40,11 @@ def margin(value: torch.Tensor, absent_below: float, present_from: float) -> tor
     return torch.where(value >= present_from, 1.0, torch.where(value < absent_below, 0.0, torch.nan))
 
 
+def counted(sure: torch.Tensor, perhaps: torch.Tensor, least: int) -> torch.Tensor:
+    """Grade a count: present where `least` are sure, absent where not even those that are perhaps there reach it."""
+    return torch.where(sure >= least, 1.0, torch.where(perhaps < least, 0.0, torch.nan))
+
+
 def powers(q: torch.Tensor, exponents: tuple[int, ...]) -> torch.Tensor:
     """[B M R] q^-p for each exponent, scaled to 1 at the lowest q of each frame."""
     relative = (q / q[:, :1].clamp(min=1e-30)).clamp(min=1.0)

@@ -10,15 +10,12 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
+from beamsight.physics.draws import log_uniform as _log
 from beamsight.tasks.scattering_tags import scene as s
 from beamsight.tasks.scattering_tags.stage import PIXELS, Stage
 
 Numbers = dict[str, Any]
 Places = NDArray[np.float64]
-
-
-def _log(rng: Generator, low: float, high: float) -> float:
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def strength(rng: Generator, stage: Stage, area: float, radius: float) -> float:

@@ -13,6 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from beamsight.physics import azimuth, lattices, profiles
+from beamsight.physics.draws import log_uniform as _log
 from beamsight.tasks.scattering_tags import discrete, parts
 from beamsight.tasks.scattering_tags import scene as s
 from beamsight.tasks.scattering_tags.stage import Stage, amplitude, new_stage, strengthen
@@ -68,10 +69,6 @@ def draw(rng: Generator) -> s.Pattern:
 def _on_cpu() -> AbstractContextManager[object]:
     # Drawing is many small sums: a GPU would be slower, and even to name the device costs where it is the processor anyway.
     return nullcontext() if torch.get_default_device().type == "cpu" else torch.device("cpu")
-
-
-def _log(rng: Generator, low: float, high: float) -> float:
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def _q(rng: Generator, stage: Stage, low: float, high: float) -> float:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.random import Generator
 
 from beamsight.detector import Detector
+from beamsight.physics.draws import log_uniform as _log
 
 Numbers = dict[str, Any]
 KINDS = ("counter", "ccd", "neutron", "plain")
@@ -25,10 +26,6 @@ def of_kind(rng: Generator, kind: str) -> Detector:
     """One detector of a kind of KINDS, for studies that leave a kind out."""
     own = {"counter": _counter, "ccd": _ccd, "neutron": _neutron, "plain": _plain}[kind](rng)
     return Detector(**(_common(rng) | own))
-
-
-def _log(rng: Generator, low: float, high: float) -> float:
-    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def _common(rng: Generator) -> Numbers:

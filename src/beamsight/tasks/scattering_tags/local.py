@@ -7,7 +7,7 @@ from __future__ import annotations
 import torch
 
 from beamsight.detector import Exposed
-from beamsight.physics.visibility import CONTRAST, either, grade
+from beamsight.physics.visibility import CONTRAST, counted, either, grade
 from beamsight.tasks.scattering_tags import parts
 from beamsight.tasks.scattering_tags.parts import Films, chosen
 from beamsight.tasks.scattering_tags.render import lengths
@@ -30,8 +30,8 @@ def spot_tags(films: Films, exposed: Exposed) -> Grades:
     seen = _spot_grades(these, exposed, rows)
     sure, perhaps = (seen == 1).sum(1), (seen != 0).sum(1)
     layout, twofold = these.spot_layout[:, 0, 0], these.spot_twofold[:, 0, 0] > 0
-    any_spot = _count(sure, perhaps, 1)
-    row = _count(sure, perhaps, 3)
+    any_spot = counted(sure, perhaps, 1)
+    row = counted(sure, perhaps, 3)
     unsure = torch.where(any_spot == 0, 0.0, torch.nan)
     found["peaks"][rows] = any_spot
     found["peaks in line"][rows] = torch.where(layout == IN_LINE, row, torch.where(layout == NET, unsure, 0.0))
@@ -46,10 +46,6 @@ def spot_tags(films: Films, exposed: Exposed) -> Grades:
         two_orders & (sure >= 4), 1.0, torch.where(layout == NET, unsure, torch.where(two_orders, unsure, 0.0))
     )
     return found
-
-
-def _count(sure: torch.Tensor, perhaps: torch.Tensor, least: int) -> torch.Tensor:
-    return torch.where(sure >= least, 1.0, torch.where(perhaps < least, 0.0, torch.nan))
 
 
 def _spot_grades(films: Films, exposed: Exposed, rows: torch.Tensor) -> torch.Tensor:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 
-from beamsight.detector import Columns
+from beamsight.detector import Columns, turned
 from beamsight.physics import profiles
 from beamsight.tasks.scattering_tags.scene import CORE_SHELL, TABLED, Pattern
 
@@ -100,8 +100,7 @@ def background(films: Films, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 def flare(films: Films, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """[B H W] a streak of slit scattering through the beam."""
-    along = x * torch.cos(films.flare_angle) + y * torch.sin(films.flare_angle)
-    across = y * torch.cos(films.flare_angle) - x * torch.sin(films.flare_angle)
+    along, across = turned(y, x, films.flare_angle)
     return films.flare_ph * torch.exp(-0.5 * (across / 0.004) ** 2) / (1 + (along / 0.05) ** 2)
 
 
@@ -114,8 +113,8 @@ def spots(films: Films, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
 
 def layers(films: Films, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """[B H W] a fibre's layer lines: thin across, each with two lobes or one, weaker from order to order."""
-    along = x * torch.cos(films.layer_angle) + y * torch.sin(films.layer_angle)
-    across = (y * torch.cos(films.layer_angle) - x * torch.sin(films.layer_angle)).abs_()
+    along, across = turned(y, x, films.layer_angle)
+    across = across.abs_()
     order = (across / films.layer_step).round_()
     line = torch.exp(-0.5 * ((across - order * films.layer_step) / films.layer_sd) ** 2 - films.layer_decay * (order - 1))
     line = line * ((order >= 1) & (order <= films.layer_count))

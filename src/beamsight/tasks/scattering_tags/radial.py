@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import torch
 
-from beamsight.physics.visibility import both, detect, either, grade, hats, margin, powers, residual
+from beamsight.physics.visibility import both, counted, detect, either, grade, hats, margin, powers, residual
 from beamsight.tasks.scattering_tags import parts
 from beamsight.tasks.scattering_tags.parts import Films, chosen, flat
 from beamsight.tasks.scattering_tags.polar import SECTORS, Polar
@@ -177,7 +177,7 @@ def _many(films: Films, orders: torch.Tensor) -> torch.Tensor:
     far = torch.full_like(gap[..., :1], 9.0)
     clear = torch.minimum(torch.cat([far, gap], 2), torch.cat([gap, far], 2)) > 2.36
     sure, perhaps = ((orders == 1) & clear).sum((1, 2)), (orders != 0).sum((1, 2))
-    return torch.where(sure >= 5, 1.0, torch.where(perhaps < 5, 0.0, torch.nan))
+    return counted(sure, perhaps, 5)
 
 
 def particle_tags(films: Films, grid: Polar) -> Grades:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import torch
 
+from beamsight.detector import turned
 from beamsight.physics.azimuth import STEPS
 from beamsight.tasks.scattering_tags import parts
 from beamsight.tasks.scattering_tags.parts import Films, chosen
@@ -69,8 +70,7 @@ def _add_oriented_low(image: torch.Tensor, films: Films, y: torch.Tensor, x: tor
 
 def stretched(films: Films, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """The radius on which an oriented pattern has the intensity of an isotropic one: contours are ellipses of `low_ratio`."""
-    along = x * torch.cos(films.low_angle) + y * torch.sin(films.low_angle)
-    across = y * torch.cos(films.low_angle) - x * torch.sin(films.low_angle)
+    along, across = turned(y, x, films.low_angle)
     return torch.sqrt(along * along / films.low_ratio + across * across * films.low_ratio)
 
 
