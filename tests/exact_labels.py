@@ -292,9 +292,9 @@ def _nothing() -> Pattern:
 
 
 def exact(scene: Pattern, detector: Detector, seed: int, shape: tuple[int, int]) -> dict[str, float]:
-    """{tag: 1, 0 or NaN} of the tags that ring systems, diffuse scattering, particles, levels and stops make; none where no
-    pixel is usable, and no rings where particles may make them too."""
+    """{tag: 1, 0 or NaN} of the tags that ring systems, diffuse scattering, particles, levels and stops make; none where less
+    than a tenth of the pixels is usable, and no rings where particles may make them too."""
     v = view(scene, detector, seed, shape)
-    if not v.usable.any():
+    if v.usable.mean() <= 0.1:
         return {}
     return ring_tags(v) | diffuse_tags(v) | {"form factor": form_tag(v)} | level_tags(v) | stop_tags(v)

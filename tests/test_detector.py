@@ -72,6 +72,30 @@ def test_saturation_clips_and_is_masked_where_the_file_knows() -> None:
     assert open_.clipped.item() == clipped.sum().item()
 
 
+def test_no_larger_share_saturates_than_was_allowed() -> None:
+    shuffled = torch.randperm(N, generator=torch.Generator().manual_seed(0))
+    ramp = torch.linspace(1, 2000, N)[shuffled].reshape(1, *SHAPE)
+    for share in (0.02, 0.1):
+        e = exposed(Detector(saturation_counts=100.0, saturation_share=share), ramp)
+        # The limit is read off every ninth pixel: of some 36 and 180 above it.
+        assert e.clipped.item() / N == pytest.approx(share, rel=0.4)
+        assert e.counts.max() == pytest.approx(2000 * (1 - share), rel=0.03)
+    assert exposed(Detector(saturation_counts=1e4, saturation_share=0.1), ramp).clipped == 0
+
+
+def test_a_hot_pixel_is_not_above_what_the_detector_can_hold() -> None:
+    e = exposed(Detector(hot=0.01, zingers=0.01, salt_pepper=0.01, saturation_counts=30.0, defects_masked=0))
+    assert e.counts.max() == 30
+    assert (e.counts == 30).sum() > 0.01 * N
+
+
+def test_a_background_is_taken_off_by_what_there_is() -> None:
+    for level in (0.02, 3.0, 5000.0):
+        counts = exposed(Detector(subtracted=0.5, unit=0.1), level).counts.double()
+        tenth = np.quantile(exposed(Detector(), level).counts.numpy(), 0.1)
+        assert counts.mean().item() == pytest.approx(0.1 * (level - 0.5 * tenth), rel=0.1)
+
+
 def test_a_full_well_spills_along_its_column() -> None:
     image = torch.full((1, *SHAPE), 1.0)
     image[0, 64, 30] = 1e4

@@ -21,8 +21,10 @@ class Detector:
 
     `binning` detector pixels per side of a pixel of the frame, below 1 where the frame enlarges a smaller detector: counts are
     per detector pixel and carry the noise of binning^2 of them. `aspect` (y, x) share of the frame that the detector covers.
-    `saturation_counts` clips; `saturation_masked`, `gap_masked`, `defects_masked`, `stop_masked` = 1 where the file's mask knows.
-    `unit` multiplies the counts and `offset_counts` shifts them, as normalised or background-subtracted files do.
+    `saturation_counts` clips, but at most a share `saturation_share` of the pixels, as whoever chose the exposure would see to.
+    `saturation_masked`, `gap_masked`, `defects_masked`, `stop_masked` = 1 where the file's mask knows.
+    `unit` multiplies the counts and `offset_counts` shifts them, as normalised files do; `subtracted` is the share of the
+    frame's flat part (its lowest tenth) that was taken off, as in background-subtracted ones.
     """
 
     exposure: float = 1.0
@@ -52,6 +54,7 @@ class Detector:
     dark_counts: float = 0.0
     read_noise_counts: float = 0.0
     saturation_counts: float = 1e30
+    saturation_share: float = 1.0
     saturation_masked: int = 0
     bleed_px: int = 0
     dead: float = 0.0
@@ -67,6 +70,7 @@ class Detector:
     gap_masked: int = 1
     unit: float = 1.0
     offset_counts: float = 0.0
+    subtracted: float = 0.0
 
 
 class Columns(Protocol):
@@ -156,12 +160,13 @@ def _expose(photons: torch.Tensor, detector: Columns, centres: torch.Tensor, see
     counts = poisson_of(mean * area, uniform(seeds, shape, 1)) / area * d.gain + d.dark_counts
     if bool((d.read_noise_counts > 0).any()):
         counts = counts + normal_of(uniform(seeds, shape, 2)) * d.read_noise_counts / area.sqrt()
-    counts, clipped = _saturate(counts, d)
-    counts, defect = _defects(counts, d, seeds)
+    counts, clipped, limit = _saturate(counts, d)
+    flat_part = _quantile(counts, 0.1) * d.subtracted if bool((d.subtracted > 0).any()) else 0.0
+    counts, defect = _defects(counts, d, seeds, limit)
     gap, outside = _gaps(d, shape), _outside(d, shape)
     mask = ~(outside | (gap & (d.gap_masked > 0)) | (clipped & (d.saturation_masked > 0)) | (defect & (d.defects_masked > 0)))
     mask &= ~((transmission < 0.5) & (d.stop_masked > 0))
-    counts = torch.where(gap | ~mask, 0.0, (counts + d.offset_counts) * d.unit)
+    counts = torch.where(gap | ~mask, 0.0, (counts + d.offset_counts - flat_part) * d.unit)
     return Exposed(
         counts=_enlarged(counts, d.binning),
         mask=_enlarged(mask, d.binning),
@@ -241,23 +246,39 @@ def _spread(image: torch.Tensor, sigma_px: torch.Tensor) -> torch.Tensor:
     return image
 
 
-def _saturate(counts: torch.Tensor, d: Columns) -> tuple[torch.Tensor, torch.Tensor]:
-    clipped = counts >= d.saturation_counts
-    if not bool(clipped.any()):
-        return counts, clipped
+def _saturate(counts: torch.Tensor, d: Columns) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Clipped counts, where they are clipped, and the limit [B 1 1]."""
+    if not bool((counts >= d.saturation_counts).any()):
+        return counts, torch.zeros_like(counts, dtype=torch.bool), d.saturation_counts
+    limit = d.saturation_counts
+    if bool((d.saturation_share < 1).any()):
+        limit = limit.maximum(_quantile(counts, 1 - d.saturation_share).ceil())
+    clipped = counts >= limit
     reach = int(d.bleed_px.max())
     if reach > 0:
         # A full well spills along its column, further the more it is overfilled: half the reach at the
         # limit, all of it at four times.
-        over = torch.where(d.bleed_px > 0, (counts / d.saturation_counts).clamp(max=4.0) - 1, 0.0)
+        over = torch.where(d.bleed_px > 0, (counts / limit).clamp(max=4.0) - 1, 0.0)
         spilt = max_pool2d(over[:, None], (2 * reach + 1, 1), 1, (reach, 0))[:, 0]
         near = max_pool2d(over[:, None], (2 * (reach // 2) + 1, 1), 1, (reach // 2, 0))[:, 0]
         clipped = clipped | (spilt >= 3) | ((near > 0) & (d.bleed_px > 0))
-    return torch.where(clipped, d.saturation_counts, counts), clipped
+    return torch.where(clipped, limit, counts), clipped, limit
 
 
-def _defects(counts: torch.Tensor, d: Columns, seeds: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Dead, hot and struck pixels; the second image says where a pixel is no measurement."""
+def _quantile(counts: torch.Tensor, share: torch.Tensor | float) -> torch.Tensor:
+    """The count [B 1 1] below which a `share` of the pixels lie, by every third pixel of every third row: sorting all would
+    cost as much as the noise."""
+    ordered = counts[:, 1::3, 1::3].flatten(1).sort(1).values
+    place = torch.as_tensor(share) * (ordered.shape[1] - 1)
+    index = (
+        place.round().long().expand(len(counts), 1, 1).flatten(1) if place.ndim else place.round().long().expand(len(counts), 1)
+    )
+    return ordered.gather(1, index)[..., None]
+
+
+def _defects(counts: torch.Tensor, d: Columns, seeds: torch.Tensor, limit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Dead, hot and struck pixels, none above the `limit` of the detector; the second image says where a pixel is no
+    measurement."""
     shape = (counts.shape[1], counts.shape[2])
     shares = torch.cat([d.dead, d.hot, d.zingers, d.salt_pepper / 2, d.salt_pepper / 2], 2)[:, 0] * shape[0] * shape[1]
     most = int(shares.sum(1).max().ceil())
@@ -271,7 +292,7 @@ def _defects(counts: torch.Tensor, d: Columns, seeds: torch.Tensor) -> tuple[tor
     flat, hit = counts.flatten(1), kind < shares.shape[1]
     before = flat.gather(1, place)
     zero, salt = torch.zeros_like(before), torch.full_like(before, 2.0**16)
-    value = torch.stack([zero, strength, before + strength, zero, salt, before]).gather(0, kind[None])[0]
+    value = torch.stack([zero, strength, before + strength, zero, salt, before]).gather(0, kind[None])[0].minimum(limit[:, :, 0])
     defect = torch.zeros_like(flat, dtype=torch.bool).scatter(1, place, hit)
     return flat.scatter(1, place, value).reshape(counts.shape), defect.reshape(counts.shape)
 

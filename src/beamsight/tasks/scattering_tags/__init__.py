@@ -25,7 +25,7 @@ TASK = Task(
     detector=detector,
     label=label,
     recipe=Recipe(
-        steps=12000, batch=32, learning_rate=1.5e-3, warmup=400, validate_every=1500, patience=0, mirror=True, rotate=True
+        steps=12000, batch=32, learning_rate=2.5e-3, warmup=300, validate_every=1000, patience=0, mirror=True, rotate=True
     ),
     sweeps={
         "exposure": (1.0, 0.3, 0.1, 0.03, 0.01),

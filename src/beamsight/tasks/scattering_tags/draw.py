@@ -33,8 +33,8 @@ FAMILIES = {
 }
 SHARES = np.array([share for share, _ in FAMILIES.values()])
 AZIMUTHS = {  # isotropic, folded, textured, spotted
-    "powder": (0.48, 0.18, 0.17, 0.17),
-    "oriented": (0.08, 0.80, 0.08, 0.04),
+    "powder": (0.36, 0.24, 0.20, 0.20),
+    "oriented": (0.08, 0.72, 0.10, 0.10),
     "mixture": (0.30, 0.40, 0.15, 0.15),
 }
 
@@ -201,7 +201,7 @@ def _modulation(rng: Generator, family: str, particles: float) -> tuple[Any, ...
     """Kind, fold, particles, azimuthal table [360] and twist of one system."""
     shares = AZIMUTHS.get(family, (0.75, 0.15, 0.10, 0.0) if family == "halo" else AZIMUTHS["powder"])
     kind = int(rng.choice(4, p=shares))
-    fold = int(rng.choice([2, 4, 6], p=[0.42, 0.28, 0.30])) if kind == s.FOLDED else 0
+    fold = int(rng.choice([2, 4, 6], p=[0.36, 0.32, 0.32])) if kind == s.FOLDED else 0
     if kind == s.FOLDED:
         chi0 = rng.choice([0, np.pi / 2, rng.uniform(0, np.pi)])
         table = (

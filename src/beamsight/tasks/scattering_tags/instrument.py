@@ -37,6 +37,8 @@ def _common(rng: Generator) -> Numbers:
         "aspect_y": 1.0 if square or upright else shorter,
         "aspect_x": 1.0 if square or not upright else shorter,
         "saturation_counts": _log(rng, 30, 1e6) if rng.random() < 0.45 else 1e30,
+        # Nobody keeps a frame that is clipped all over, but for a slip.
+        "saturation_share": _log(rng, 3e-5, 0.1) if rng.random() < 0.97 else 1.0,
         "saturation_masked": int(rng.random() < 0.4),
         "window_radius": rng.uniform(0.35, 0.8) if rng.random() < 0.07 else 0.0,
         "window_soft": _log(rng, 0.002, 0.03),
@@ -122,7 +124,7 @@ def _neutron(rng: Generator) -> Numbers:
         "grid_depth": rng.uniform(0.05, 0.5) if rng.random() < 0.25 else 0.0,
         "grid_pitch": rng.uniform(0.02, 0.1),
         "unit": _log(rng, 1e-4, 10) if scaled else 1.0,
-        "offset_counts": -_log(rng, 0.05, 5) if scaled and rng.random() < 0.3 else 0.0,
+        "subtracted": rng.uniform(0.2, 1.0) if scaled and rng.random() < 0.3 else 0.0,
     }
 
 

@@ -49,6 +49,8 @@ NAMES = (
     "saturation",
 )
 
+LEAST_SHARE = 0.1  # of a frame's pixels that read light without clipping: with fewer, nobody would tag it
+
 
 def label(films: Films, exposed: Exposed) -> torch.Tensor:
     """[B 28] in the order of NAMES: 1 present, 0 absent, NaN doubtful. A tag that several parts can make is present where
@@ -67,7 +69,13 @@ def label(films: Films, exposed: Exposed) -> torch.Tensor:
         level_tags(films, exposed),
         stop_tags(exposed),
     ]
-    return torch.stack([either(*[source[name] for source in sources if name in source]) for name in NAMES], 1)
+    grades = torch.stack([either(*[source[name] for source in sources if name in source]) for name in NAMES], 1)
+    return torch.where(_readable(exposed)[:, None] | (torch.tensor([name == "saturation" for name in NAMES])), grades, torch.nan)
+
+
+def _readable(exposed: Exposed) -> torch.Tensor:
+    """Whether enough of each frame [B] is left to say anything but that it is saturated."""
+    return exposed.usable.expand_as(exposed.photons).float().mean((1, 2)) > LEAST_SHARE
 
 
 def exposed_films(films: Films, exposure: torch.Tensor) -> Films:

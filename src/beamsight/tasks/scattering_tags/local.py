@@ -4,6 +4,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any, cast
+
 import torch
 
 from beamsight.detector import Exposed
@@ -79,7 +82,7 @@ def layer_tags(films: Films, exposed: Exposed) -> Grades:
         return found
     rows, these = some
     shape = (exposed.photons.shape[1], exposed.photons.shape[2])
-    lines = parts.layers(these, *lengths(these, shape))
+    lines = parts.layers(_widened(these, exposed, rows, {"layer_sd": "layer_ph"}), *lengths(these, shape))
     seen = _summed(lines, exposed, rows)
     unsure = torch.where(seen == 0, 0.0, torch.nan)
     several = these.layer_count[:, 0, 0] >= 2
@@ -89,6 +92,14 @@ def layer_tags(films: Films, exposed: Exposed) -> Grades:
     found["2-fold"][rows] = seen
     found["higher orders"][rows] = torch.where(several & (these.layer_decay[:, 0, 0] < 0.7), seen, unsure)
     return found
+
+
+def _widened(films: Films, exposed: Exposed, rows: torch.Tensor, parts_of: dict[str, str]) -> Films:
+    """The films with thin parts, {width: strength}, as wide, and as much lower, as the detector's spread makes them."""
+    values, spread = vars(films), exposed.spread_px[rows] / max(exposed.photons.shape[1:])
+    wide = {name: torch.hypot(values[name], spread) for name in parts_of}
+    low = {strength: values[strength] * values[name] / wide[name] for name, strength in parts_of.items()}
+    return cast("Films", replace(cast("Any", films), **wide, **low))
 
 
 def _summed(part: torch.Tensor, exposed: Exposed, rows: torch.Tensor) -> torch.Tensor:
@@ -123,7 +134,8 @@ def surface_tags(films: Films, exposed: Exposed) -> Grades:
     rows, these = some
     shape = (exposed.photons.shape[1], exposed.photons.shape[2])
     y, x = lengths(these, shape)
-    surface = parts.surface(these, y, x)
+    blurred = {"yoneda_width": "yoneda_ph", "rod_width": "rod_ph"}
+    surface = parts.surface(_widened(these, exposed, rows, blurred), y, x)
     height = -(y + these.tilt * x) - these.horizon
     lost = (surface["cloud"] / surface["above"].clamp(min=0.01) - surface["cloud"]) * (height > -0.03)
     found["Yoneda or horizon"][rows] = either(_summed(surface["yoneda"], exposed, rows), _summed(lost, exposed, rows))
