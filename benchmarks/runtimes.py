@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from beamsight import bundle
-from beamsight.export import Whole
-from beamsight.networks import build_network
+from beamsight.networks import Whole, build_network
 from beamsight.views import build_view
 from studies.rows import ROOT, Row, keep, show
 

@@ -15,12 +15,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from beamsight.bundle import MODEL, WEIGHTS, load
+from beamsight.checkpoint import BEST
 from beamsight.errors import BeamsightError, CannotRead, CannotWrite
 from beamsight.evaluate import evaluate
 from beamsight.examples import TEST, simulate, simulated
 from beamsight.export import OPSET, Whole, compare, export, load_run
 from beamsight.networks import build_network
-from beamsight.train import BEST, train
+from beamsight.train import train
 from beamsight.views import build_view
 from toy import RECIPE, TOY, TOY_ONE
 
@@ -71,7 +72,7 @@ def test_a_bundle_answers_with_the_scores_of_its_card(bundle: Path) -> None:
 
 
 def test_the_weights_load_into_the_network_they_came_from(run: Path, bundle: Path) -> None:
-    network = build_network("compact", 5, 2)
+    network = build_network("compact", 6, 2)
     network.load_state_dict(load_file(bundle / WEIGHTS))
     for a, b in zip(network.state_dict().values(), eager(run).network.state_dict().values(), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-4)
@@ -141,6 +142,6 @@ def test_a_folder_that_cannot_be_written_is_refused(run: Path, tmp_path: Path) -
 
 def test_a_graph_that_answers_otherwise_is_not_exported(run: Path, bundle: Path) -> None:
     torch.manual_seed(1)
-    other = Whole(build_view("image"), build_network("compact", 5, 2)).eval()
+    other = Whole(build_view("image"), build_network("compact", 6, 2)).eval()
     with pytest.raises(BeamsightError, match="differs"):
         compare(bundle / MODEL, other, TOY, SHORT, np.full(2, 50.0), np.zeros(2))

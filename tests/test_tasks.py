@@ -11,14 +11,15 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from beamsight.checkpoint import BEST
 from beamsight.detector import Detector
 from beamsight.errors import UnknownTask
 from beamsight.examples import TRAINING, VALIDATION, simulated
-from beamsight.export import Whole, graph_of
-from beamsight.networks import build_network
+from beamsight.export import graph_of
+from beamsight.networks import Whole, build_network
 from beamsight.targets import Tags
 from beamsight.task import Task, columns, example, find_task, find_tasks, frames_of, make_batch, make_frame
-from beamsight.train import BEST, loss_of, train
+from beamsight.train import every_other, loss_of, train
 from beamsight.views import build_view
 from toy import TOY, TOY_ONE
 
@@ -147,12 +148,13 @@ def test_the_exported_graph_is_the_network(task: Task) -> None:
 
     size = task.recipe.size
     view = build_view(task.recipe.view)
-    whole = Whole(view, build_network("compact", view.shape(size, size)[0], task.target.width)).eval()
+    whole = Whole(view, build_network(task.recipe.network, view.shape(size, size)[0], task.target.width)).eval()
     session = onnxruntime.InferenceSession(graph_of(whole, size))
     batch = simulated(task, size, SEED, VALIDATION[:3])
     with torch.inference_mode():
-        expected = [t.numpy() for t in whole(batch.counts, batch.mask.float())]
-    got = session.run(["logits", "embedding"], {"counts": batch.counts.numpy(), "mask": batch.mask.float().numpy()})
+        expected = [t.numpy() for t in whole(batch.counts, batch.mask.float(), every_other(batch.centre))[:2]]
+    every = {"counts": batch.counts, "mask": batch.mask.float(), "centre": every_other(batch.centre)}
+    got = session.run(["logits", "embedding"], {i.name: every[i.name].numpy() for i in session.get_inputs()})
     for a, b in zip(expected, got, strict=True):
         # Weights are kept to eleven bits.
         np.testing.assert_allclose(a, b, atol=5e-3, rtol=5e-3)

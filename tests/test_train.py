@@ -13,10 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from beamsight.ahead import made_ahead
+from beamsight.checkpoint import BEST, CHECKPOINT, begin_with, restore, save
 from beamsight.errors import BeamsightError, CannotRead, CannotWrite
 from beamsight.examples import TEST, TRAINING, VALIDATION, Examples, Source, simulate, simulated, turned
 from beamsight.recipe import Recipe
-from beamsight.train import BEST, CHECKPOINT, LOG, learn, learning_rate, loss_of, restore, save, start, train
+from beamsight.train import LOG, centre_loss, half_hidden, learn, learning_rate, loss_of, start, train
 from beamsight.views import build_view
 from toy import RECIPE, TOY, TOY_ONE
 
@@ -47,7 +48,7 @@ def test_what_is_trained_on_is_never_judged_by() -> None:
     assert not any(torch.equal(a, b) for a in seen.counts for b in judged.counts)
 
 
-@pytest.mark.parametrize("network", ["compact", "alexnet"])
+@pytest.mark.parametrize("network", ["joint", "compact", "alexnet"])
 def test_resumed_equals_uninterrupted(tmp_path: Path, network: str) -> None:
     recipe = replace(SHORT, network=network, size=64 if network == "alexnet" else 32)
     source = Source(TOY, recipe)
@@ -132,8 +133,11 @@ def test_a_batch_all_doubtful_has_no_loss() -> None:
 
 def test_turns_keep_image_and_mask_together_and_reach_all_eight() -> None:
     image = torch.arange(16.0).reshape(4, 4)
-    many = Examples(image.expand(400, 4, 4), (image > 3).expand(400, 4, 4), torch.zeros(400, 1))
+    centre = torch.tensor([[1.0, 3.0]]).expand(400, 2)  # where the 7 stands
+    many = Examples(image.expand(400, 4, 4), (image > 3).expand(400, 4, 4), torch.zeros(400, 1), centre)
     done = turned(many, SHORT, np.random.default_rng(0))
+    y, x = done.centre.long().unbind(1)
+    assert (done.counts[torch.arange(400), y, x] == 7).all()
     assert torch.equal(done.mask, done.counts > 3)
     assert len({tuple(i.flatten().tolist()) for i in done.counts}) == 8
     mirrored = turned(many, replace(SHORT, rotate=False), np.random.default_rng(0))
@@ -227,3 +231,37 @@ def test_a_short_training_beats_chance_by_far(tmp_path: Path) -> None:
         float(line.split("best ")[1].split(")")[0]) for line in (tmp_path / LOG).read_text().splitlines() if "best" in line
     )
     assert best > 0.9
+
+
+def test_a_training_can_begin_with_the_weights_of_another(tmp_path: Path) -> None:
+    first = train(TOY, tmp_path / "first", SHORT, ahead=False)
+    best = load_file(first / BEST)
+    state = start(TOY.target, SHORT)
+    begin_with(state, first)
+    for network in (state.network, state.average):
+        assert all(torch.equal(v, best[k]) for k, v in network.state_dict().items())
+    assert train(TOY, tmp_path / "second", SHORT, ahead=False, first=first) == tmp_path / "second"
+    with pytest.raises(CannotRead, match="no weights for this network"):
+        train(TOY, tmp_path / "third", replace(SHORT, network="joint"), ahead=False, first=first)
+    with pytest.raises(CannotRead, match="name a run or a model"):
+        begin_with(state, tmp_path / "nowhere")
+
+
+def test_the_centre_is_learnt_where_it_is_known() -> None:
+    source = Source(TOY, replace(SHORT, network="joint"))
+    batch = source.step(0)
+    guess = batch.centre + torch.tensor([3.0, 4.0])
+    # Beyond one pixel the loss is linear: 2.5 and 3.5 px on average, in sides.
+    assert centre_loss(guess, batch).item() == pytest.approx(3.0 / 32, rel=1e-5)
+    unknown = replace(batch, centre=torch.full_like(batch.centre, torch.nan))
+    assert centre_loss(guess, unknown) == 0
+    assert centre_loss(None, batch) == 0
+
+
+def test_half_of_the_centres_are_hidden() -> None:
+    torch.manual_seed(0)
+    seen = half_hidden(torch.full((1000, 2), 30.0))
+    hidden = seen.isnan()
+    assert torch.equal(hidden[:, 0], hidden[:, 1])
+    assert 400 < int(hidden[:, 0].sum()) < 600
+    assert 0.25 < float(seen[~hidden].std()) < 0.35

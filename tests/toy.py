@@ -58,7 +58,16 @@ def label_one(rings: Rings, exposed: Exposed) -> torch.Tensor:
 
 
 RECIPE = Recipe(
-    size=SIZE, steps=60, batch=16, learning_rate=3e-3, warmup=5, precision="fp32", mirror=True, rotate=True, validate_every=30
+    network="compact",
+    size=SIZE,
+    steps=60,
+    batch=16,
+    learning_rate=3e-3,
+    warmup=5,
+    precision="fp32",
+    mirror=True,
+    rotate=True,
+    validate_every=30,
 )
 SWEEPS = {"exposure": (1.0, 0.3), "read_noise_counts": (0.0, 1.0)}
 TOY = Task("toy-rings", "Is there a ring?", Tags(("ring", "strong")), (SIZE, SIZE), draw, place, render, detector, label,

@@ -114,4 +114,5 @@ def _views(memory: list[Any], like: list[tuple[tuple[int, ...], torch.dtype]]) -
 
 
 def _tensors(examples: Examples) -> tuple[torch.Tensor, ...]:
-    return examples.counts, examples.mask, examples.truth
+    every = (examples.counts, examples.mask, examples.truth, examples.centre, examples.seen)
+    return tuple(t for t in every if t is not None)

@@ -268,8 +268,10 @@ def _seen(item: Frame | Refusal, size: int) -> tuple[Frame | Refusal, str | None
 def _infer(graph: Any, frames: Sequence[Frame]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     mask = np.stack([f.mask & np.isfinite(f.image) for f in frames])
     counts = np.where(mask, np.stack([f.image for f in frames]), 0).astype(np.float32, copy=False)
+    centre = np.array([f.geometry.centre_px or (np.nan, np.nan) for f in frames], np.float32)
+    given = {"counts": counts, "mask": mask.astype(np.float32), "centre": centre}
     try:
-        result = graph({"counts": counts, "mask": mask.astype(np.float32)})
+        result = graph({name: given[name] for name in (i.any_name for i in graph.inputs)})
         return np.asarray(result["logits"]), np.asarray(result["embedding"])
     except (RuntimeError, KeyError) as error:
         raise BadBundle(f"the model's graph does not take counts and mask {counts.shape}: {_first_line(error)}") from None

@@ -7,13 +7,14 @@ Every batch is a pure function of its step, so that any process can make it and 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.random import Generator, default_rng
-from torch import Tensor
+from torch import Tensor, nn
 
 from beamsight.detector import Detector
 from beamsight.errors import BeamsightError
@@ -34,11 +35,14 @@ KEPT = 0.1
 
 @dataclass(frozen=True)
 class Examples:
-    """`counts` [B S S] float32, `mask` [B S S] bool (True = trust), `truth` [B T] float32 (NaN = doubtful)."""
+    """`counts` [B S S] float32, `mask` [B S S] bool (True = trust), `truth` [B T] float32 (NaN = doubtful), `centre` [B 2]
+    (y, x) px of the beam (NaN = unknown); `seen` [B h w C] what a view shows of them, channels last, where that is known."""
 
     counts: Tensor
     mask: Tensor
     truth: Tensor
+    centre: Tensor
+    seen: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.truth)
@@ -63,7 +67,8 @@ def simulate(
 def simulated(task: Task, size: int, seed: int, indices: Sequence[int]) -> Examples:
     """The examples of those numbers, `size` pixels square."""
     made = make_batch(task, seed, indices, (size, size))
-    return Examples(made.counts, made.mask, made.truth.float())
+    centres = [_centre(task.place(scene, (size, size)).centre_px) for scene in made.scenes]
+    return Examples(made.counts, made.mask, made.truth.float(), torch.tensor(centres))
 
 
 def stored(frames: Sequence[Frame], target: Target, size: int, indices: Sequence[int]) -> Examples:
@@ -74,7 +79,12 @@ def stored(frames: Sequence[Frame], target: Target, size: int, indices: Sequence
             raise BeamsightError(f"{frame.key} has no truth to learn from; give frames that `beamsight simulate` wrote")
     truth = np.stack([target.encode(frame.truth) for frame in fitted])
     counts, mask = np.stack([frame.image for frame in fitted]), np.stack([frame.mask for frame in fitted])
-    return Examples(torch.from_numpy(counts), torch.from_numpy(mask), torch.from_numpy(truth))
+    centre = torch.tensor([_centre(frame.geometry.centre_px) for frame in fitted])
+    return Examples(torch.from_numpy(counts), torch.from_numpy(mask), torch.from_numpy(truth), centre)
+
+
+def _centre(known: tuple[float, float] | None) -> tuple[float, float]:
+    return known or (math.nan, math.nan)
 
 
 @dataclass(frozen=True)
@@ -127,8 +137,35 @@ def turned(examples: Examples, recipe: Recipe, rng: Generator) -> Examples:
         return examples
     turns = rng.integers(4 if recipe.rotate else 1, size=len(examples))
     mirrors = rng.integers(2 if recipe.mirror else 1, size=len(examples))
-    counts, mask = torch.empty_like(examples.counts), torch.empty_like(examples.mask)
+    counts, mask, centre = torch.empty_like(examples.counts), torch.empty_like(examples.mask), examples.centre.clone()
+    last = examples.counts.shape[1] - 1
     for n, (turn, mirror) in enumerate(zip(turns.tolist(), mirrors.tolist(), strict=True)):
         for whole, part in ((counts, examples.counts[n]), (mask, examples.mask[n])):
             whole[n] = torch.rot90(part.flip(1) if mirror else part, turn)
-    return Examples(counts, mask, examples.truth)
+        y, x = centre[n].unbind()
+        x = last - x if mirror else x
+        for _ in range(turn):
+            y, x = last - x, y
+        centre[n] = torch.stack([y, x])
+    return Examples(counts, mask, examples.truth, centre)
+
+
+def shown(examples: Examples, view: nn.Module, half: bool) -> Tensor:
+    """What `view` shows of the examples [B h w C], with `half` in bfloat16: what autocast would do, and the change of layout, in
+    one pass."""
+    with torch.no_grad():
+        seen: Tensor = view(examples.counts, examples.mask.float()).permute(0, 2, 3, 1)
+    return seen.to(torch.bfloat16 if half else torch.float32).contiguous()
+
+
+@dataclass(frozen=True)
+class Viewed:
+    """The batches of a source and what `view` shows of them: what a process of its own can make."""
+
+    source: Source
+    view: nn.Module
+
+    def __call__(self, number: int) -> Examples:
+        """The batch of training step `number`."""
+        made = self.source.step(number)
+        return replace(made, seen=shown(made, self.view, self.source.recipe.precision == "bf16"))

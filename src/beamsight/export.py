@@ -31,14 +31,16 @@ from torch import Tensor, nn
 
 from beamsight.bundle import CARD, MODEL, WEIGHTS
 from beamsight.calibrate import calibration, doubtful_bands, thresholds
+from beamsight.checkpoint import BEST
 from beamsight.errors import BeamsightError, CannotRead, CannotWrite
 from beamsight.evaluate import score
 from beamsight.examples import TEST, VALIDATION, Examples, simulated
-from beamsight.networks import build_network
+from beamsight.joint import Joint
+from beamsight.networks import Whole, build_network
 from beamsight.recipe import Recipe
 from beamsight.targets import OneOf, Target
 from beamsight.task import Task, find_task
-from beamsight.train import BEST, RUN
+from beamsight.train import RUN, every_other
 from beamsight.views import build_view
 
 OPSET = 18
@@ -50,19 +52,6 @@ NOTED = ("torch", "onnx", "openvino", "numpy")
 # The largest difference in a calibrated probability between graph and eager network that is let through: of weights kept
 # in half precision, and of arithmetic in bfloat16, which otherwise is not offered.
 TOLERANCE = {"f32": 0.01, "bf16": 0.05}
-
-
-class Whole(nn.Module):
-    """View and network as one: what is exported."""
-
-    def __init__(self, view: nn.Module, network: nn.Module) -> None:
-        super().__init__()
-        self.view, self.network = view, network
-
-    def forward(self, counts: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """counts and mask [N S S] float32 (mask 1 = trust) to logits [N T] and embedding [N E]."""
-        logits, embedding = self.network(self.view(counts, mask))
-        return logits, embedding
 
 
 def export(run: str | Path, out: str | Path, task: Task | None = None, chosen: int = CHOSEN, scored: int = SCORED) -> Path:
@@ -113,18 +102,21 @@ def load_run(run: str | Path, task: Task | None = None) -> tuple[Task, Recipe, n
     return task, recipe, network.eval()
 
 
-def graph_of(whole: nn.Module, size: int) -> bytes:
+def graph_of(whole: Whole, size: int) -> bytes:
     """The ONNX graph of view and network for frames `size` pixels square, any number at a time; weights in half precision."""
     counts = torch.ones(2, size, size)
+    given: tuple[Tensor, ...] = (counts, torch.ones_like(counts))
+    inputs, outputs = ["counts", "mask"], ["logits", "embedding"]
+    if isinstance(whole.network, Joint):
+        given, inputs, outputs = (*given, torch.full((2, 2), size / 3)), [*inputs, "centre"], [*outputs, "told_centre"]
     some = torch.export.Dim("N")
     with warnings.catch_warnings():
         # What the exporter says of its own insides is nothing that a user could act on.
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
-            copy.deepcopy(whole), (counts, torch.ones_like(counts)), dynamo=True, verbose=False, opset_version=OPSET,
-            input_names=["counts", "mask"], output_names=["logits", "embedding"],
-            dynamic_shapes={"counts": {0: some}, "mask": {0: some}},
+            copy.deepcopy(whole), given, dynamo=True, verbose=False, opset_version=OPSET,
+            input_names=inputs, output_names=outputs, dynamic_shapes={name: {0: some} for name in inputs},
         )  # fmt: skip
     if program is None:
         raise BeamsightError("the exporter gave no graph; is this version of torch one that beamsight knows?")
@@ -158,21 +150,20 @@ def _halved(network: nn.Module) -> dict[str, Tensor]:
     return {k: v.half().contiguous() if v.ndim > 1 else v.contiguous() for k, v in network.state_dict().items()}
 
 
-def answers(whole: nn.Module, task: Task, recipe: Recipe, indices: Sequence[int]) -> tuple[NDArray[Any], NDArray[Any]]:
+def answers(whole: Whole, task: Task, recipe: Recipe, indices: Sequence[int]) -> tuple[NDArray[Any], NDArray[Any]]:
     """(logits, truth) [N T] of the simulated examples `indices`, computed in float32."""
     parts = [indices[i : i + BATCH] for i in range(0, len(indices), BATCH)]
     pairs = [_answer(whole, simulated(task, recipe.size, recipe.seed, part)) for part in parts]
     return np.concatenate([logits for logits, _ in pairs]), np.concatenate([truth for _, truth in pairs])
 
 
-def _answer(whole: nn.Module, examples: Examples) -> tuple[NDArray[Any], NDArray[Any]]:
+def _answer(whole: Whole, examples: Examples) -> tuple[NDArray[Any], NDArray[Any]]:
     with torch.inference_mode():
-        return whole(examples.counts, examples.mask.float())[0].numpy(), examples.truth.numpy()
+        given = (examples.counts, examples.mask.float(), every_other(examples.centre))
+        return whole(*given)[0].numpy(), examples.truth.numpy()
 
 
-def compare(
-    graph: Path, whole: nn.Module, task: Task, recipe: Recipe, scale: NDArray[Any], shift: NDArray[Any]
-) -> dict[str, float]:
+def compare(graph: Path, whole: Whole, task: Task, recipe: Recipe, scale: NDArray[Any], shift: NDArray[Any]) -> dict[str, float]:
     """The largest difference of a calibrated probability between graph and eager network on simulated frames, by precision.
 
     In batches of three, whatever was exported. Raises BeamsightError where float32 differs by more than TOLERANCE.
@@ -193,13 +184,14 @@ def compare(
 
 def _run(graph: Path, examples: Examples, precision: str) -> NDArray[Any]:
     model = openvino.Core().compile_model(str(graph), "CPU", {"INFERENCE_PRECISION_HINT": precision})
-    counts, mask = examples.counts.numpy(), examples.mask.float().numpy()
-    batches = [slice(n, n + 3) for n in range(0, len(counts), 3)]
-    return np.concatenate([model({"counts": counts[b], "mask": mask[b]})["logits"] for b in batches])
+    every = {"counts": examples.counts, "mask": examples.mask.float(), "centre": every_other(examples.centre)}
+    given = {name: every[name].numpy() for name in (i.any_name for i in model.inputs)}
+    batches = [slice(n, n + 3) for n in range(0, len(examples), 3)]
+    return np.concatenate([model({name: v[b] for name, v in given.items()})["logits"] for b in batches])
 
 
 def _scores(
-    whole: nn.Module, task: Task, recipe: Recipe, scale: NDArray[Any], shift: NDArray[Any], limits: NDArray[Any], n: int
+    whole: Whole, task: Task, recipe: Recipe, scale: NDArray[Any], shift: NDArray[Any], limits: NDArray[Any], n: int
 ) -> dict[str, Any]:
     logits, truth = answers(whole, task, recipe, TEST[:n])
     probability = task.target.probability((logits * scale + shift).astype(np.float32))
@@ -216,7 +208,7 @@ def _said(task: Task, recipe: Recipe) -> dict[str, Any]:
         "view": recipe.view,
         "size": recipe.size,
         "target": {"kind": "one_of" if isinstance(target, OneOf) else "tags", "names": list(target.names)},
-        "inputs": {"counts": shape, "mask": shape},
+        "inputs": {"counts": shape, "mask": shape} | ({"centre": ["N", 2]} if recipe.network == "joint" else {}),
         "recipe": asdict(recipe),
         "sweeps": {k: list(v) for k, v in task.sweeps.items()},
         "references": list(task.references),

@@ -72,6 +72,7 @@ def train(
     *,
     recipe: Annotated[RecipeOptions, Parameter(name="*", show_default=False)] = _AS_THE_TASK,
     frames: Path | None = None,
+    start: str | None = None,
     overwrite: Flag = False,
 ) -> int:
     """Train a model on frames that are simulated as it goes. The same command goes on where a training was stopped.
@@ -86,18 +87,22 @@ def train(
         Folder of the run.
     frames
         Learn from these frames, made by `beamsight simulate`, in place of fresh ones.
+    start
+        Begin with the weights of this task's model, model folder or run, in place of random ones.
     overwrite
         Begin anew in a folder that holds a run.
     """
     with _torch("train"):
         from beamsight.archive import read_archive
+        from beamsight.bundle import shipped
         from beamsight.task import find_task
         from beamsight.train import train as learn
 
         found = find_task(task)
         changed = {k: v for k, v in asdict(recipe).items() if v is not None}
         stored = None if frames is None else read_archive(frames)
-        _told("run", learn(found, out, replace(found.recipe, **changed), stored, resume=not overwrite))
+        first = None if start is None else shipped().get(start, Path(start))
+        _told("run", learn(found, out, replace(found.recipe, **changed), stored, resume=not overwrite, first=first))
     return 0
 
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from beamsight.blocks import Residual, halve
 from beamsight.errors import BeamsightError
-
-EMBEDDING = 256
+from beamsight.joint import EMBEDDING, Joint
 
 
 def build_network(name: str, channels: int, width: int) -> nn.Module:
@@ -37,7 +37,7 @@ class Compact(nn.Module):
         widths, blocks = (16, 32, 64, 128, 160), (0, 2, 1, 2, 1)
         stages, previous = [], channels
         for w, n in zip(widths, blocks, strict=True):
-            stages += [_halve(previous, w), *(Residual(w) for _ in range(n))]
+            stages += [halve(previous, w), *(Residual(w) for _ in range(n))]
             previous = w
         self.stages = nn.Sequential(*stages)
         self.mixer = Mixer(previous)
@@ -52,16 +52,25 @@ class Compact(nn.Module):
         return self.head(embedding), embedding
 
 
-class Residual(nn.Module):
-    """Two 3 x 3 convolutions around which the input passes unchanged."""
+class Whole(nn.Module):
+    """View and network as one, from counts to answers: what is trained and exported."""
 
-    def __init__(self, w: int) -> None:
+    def __init__(self, view: nn.Module, network: nn.Module) -> None:
         super().__init__()
-        self.inside = nn.Sequential(_convolve(w, w), nn.ReLU(), _convolve(w, w))
+        self.view, self.network = view, network
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[N W H H] to the same shape."""
-        return F.relu(x + self.inside(x))
+    def forward(self, counts: Tensor, mask: Tensor, centre: Tensor | None = None) -> tuple[Tensor, ...]:
+        """counts and mask [N S S] float32 (mask 1 = trust) to logits [N T] and embedding [N E]; with `centre` [N 2] (y, x) px,
+        NaN = unknown, for a network that asks for it, and then also the centre that the image alone tells."""
+        return judged(self.network, self.view(counts, mask), counts, mask, centre)
+
+
+def judged(network: nn.Module, seen: Tensor, counts: Tensor, mask: Tensor, centre: Tensor | None) -> tuple[Tensor, ...]:
+    """(logits, embedding), and the centre as told where the network tells it, of what a view has `seen`."""
+    if isinstance(network, Joint):
+        unknown = counts.new_full((counts.shape[0], 2), torch.nan)
+        return network(seen, counts, mask, unknown if centre is None else centre)  # type: ignore[no-any-return]
+    return network(seen)  # type: ignore[no-any-return]
 
 
 class Mixer(nn.Module):
@@ -112,18 +121,10 @@ class AlexNet(nn.Module):
         return self.head(embedding), embedding
 
 
-NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {"compact": Compact, "alexnet": AlexNet}
+NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {"joint": Joint, "compact": Compact, "alexnet": AlexNet}
 
 # Waves a grid's side that tell places apart: from the whole grid to neighbours on 8 x 8.
 _WAVES = (0.5, 1.0, 2.0, 4.0)
-
-
-def _halve(before: int, after: int) -> nn.Module:
-    return nn.Sequential(_convolve(before, after, stride=2), nn.ReLU())
-
-
-def _convolve(before: int, after: int, stride: int = 1) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after))
 
 
 def _positions(height: int, breadth: int) -> Tensor:

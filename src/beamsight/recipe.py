@@ -19,7 +19,7 @@ class Recipe:
     """
 
     view: str = "image"
-    network: str = "compact"
+    network: str = "joint"
     size: int = 256
     steps: int = 5000
     batch: int = 64

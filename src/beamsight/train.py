@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,40 +21,27 @@ import numpy as np
 import torch
 from numpy.random import default_rng
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, smooth_l1_loss
 from torch.utils.tensorboard import SummaryWriter
 
 from beamsight.ahead import keep_memory, made_ahead
-from beamsight.errors import BeamsightError, CannotRead, CannotWrite
+from beamsight.checkpoint import BEST, CHECKPOINT, State, begin_with, keep_best, restore, save
+from beamsight.errors import BeamsightError, CannotWrite
 from beamsight.evaluate import average_precision, mean
-from beamsight.examples import Examples, Source
+from beamsight.examples import Examples, Source, Viewed, shown
 from beamsight.frame import Frame
-from beamsight.networks import build_network
+from beamsight.networks import build_network, judged
 from beamsight.recipe import Recipe
 from beamsight.targets import Tags, Target
 from beamsight.task import Task
 from beamsight.views import build_view
 
-RUN, CHECKPOINT, BEST, LOG = "run.json", "checkpoint.safetensors", "best.safetensors", "log.txt"
+RUN, LOG = "run.json", "log.txt"
 DECAY, CLIP = 0.999, 1.0
 LOG_STEPS, CHECKPOINT_S = 50, 300.0
+CENTRE, OFF_PX = 2.0, 0.3  # the weight of the centre beside the question itself; how well files know it
 DROPOUT = 12  # a stream of random numbers, beside those of the examples
-
-
-@dataclass
-class State:
-    """A training at one moment: all that a checkpoint holds. `average` follows `network`; `best` is its score so far."""
-
-    network: nn.Module
-    average: nn.Module
-    optimizer: torch.optim.AdamW
-    step: int = 0
-    seconds: float = 0.0
-    best: float = -math.inf
-    since_best: int = 0
 
 
 def train(
@@ -64,12 +51,14 @@ def train(
     frames: Sequence[Frame] | None = None,
     resume: bool = True,
     ahead: bool = True,
+    first: str | Path | None = None,
 ) -> Path:
     """Train on simulated examples, or on stored `frames` with truth, and return the run's folder `out`.
 
     With `resume`, a run that was cut off goes on where its last checkpoint stands, exactly as if it never stopped; without, what
     `out` holds of a run is replaced. Ctrl-C keeps a checkpoint and raises KeyboardInterrupt. `ahead` makes examples in a process
-    of its own (CPU only). Raises CannotWrite, and BeamsightError where `out` holds another training.
+    of its own (CPU only). `first`: a model folder or run with whose weights a new run begins. Raises CannotWrite, CannotRead
+    where `first` does not fit, and BeamsightError where `out` holds another training.
     """
     recipe, folder = recipe or task.recipe, Path(out)
     _prepare(folder, task, recipe, resume)
@@ -78,6 +67,8 @@ def train(
     state = start(task.target, recipe, device)
     if (folder / CHECKPOINT).exists():
         restore(state, folder / CHECKPOINT)
+    elif first is not None:
+        begin_with(state, Path(first))
     if _ended(state, recipe):
         return folder
     view, source = build_view(recipe.view).to(device), Source(task, recipe, frames)
@@ -95,7 +86,7 @@ def train(
             log.step(state, float(loss))
             if state.step % recipe.validate_every == 0 or progress(state, recipe) >= 1:
                 scores = average_precision(*answers(state.average, view, judged, task.target, recipe))
-                _compare(state, mean(scores), folder)
+                keep_best(state, mean(scores), folder)
                 log.scores(state, task.target.names, scores)
             ended = _ended(state, recipe) or interrupted()
             if ended or state.seconds + began - kept > CHECKPOINT_S:
@@ -127,8 +118,8 @@ def learn(state: State, view: nn.Module, examples: Examples, target: Target, rec
     state.network.train()
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(state, recipe)
-    logits, _ = look(state.network, view, examples, recipe)
-    loss = loss_of(target, logits, examples.truth)
+    logits, guess = look(state.network, view, examples, recipe, half_hidden(examples.centre))
+    loss = loss_of(target, logits, examples.truth) + CENTRE * centre_loss(guess, examples)
     state.optimizer.zero_grad()
     torch.autograd.backward(loss)
     nn.utils.clip_grad_norm_(state.network.parameters(), CLIP)
@@ -137,16 +128,29 @@ def learn(state: State, view: nn.Module, examples: Examples, target: Target, rec
     return loss.detach()
 
 
-def look(network: nn.Module, view: nn.Module, examples: Examples, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """(logits [B T], embedding [B E]) float32 of a batch, computed in the recipe's precision."""
+def look(network: nn.Module, view: nn.Module, examples: Examples, recipe: Recipe, centre: Tensor) -> tuple[Tensor, Tensor | None]:
+    """(logits [B T] float32, centre [B 2] px where the network tells it) of a batch, computed in the recipe's precision;
+    `centre` [B 2] is what it is told."""
     half = recipe.precision == "bf16"
-    with torch.no_grad():
-        seen = view(examples.counts, examples.mask.float())
-        # What autocast would do, and the change of layout, in one pass.
-        seen = seen.to(torch.bfloat16 if half else torch.float32, memory_format=torch.channels_last)
+    seen = shown(examples, view, half) if examples.seen is None else examples.seen
     with torch.autocast(examples.counts.device.type, torch.bfloat16, enabled=half):
-        logits, embedding = network(seen)
-    return logits.float(), embedding.float()
+        found = judged(network, seen.permute(0, 3, 1, 2), examples.counts, examples.mask.float(), centre)
+    return found[0].float(), found[2] if len(found) > 2 else None
+
+
+def half_hidden(centre: Tensor) -> Tensor:
+    """Centres [B 2] as files give them: a third of a pixel off, and in half of the frames not at all."""
+    off = centre + OFF_PX * torch.randn_like(centre)
+    return torch.where(torch.rand(len(centre), 1, device=centre.device) < 0.5, torch.nan, off)
+
+
+def centre_loss(guess: Tensor | None, examples: Examples) -> Tensor:
+    """How far [] the centres told lie off, in sides of the frame; over those that are known."""
+    if guess is None:
+        return torch.zeros(())
+    known = ~examples.centre.isnan()
+    total = smooth_l1_loss(guess[known], examples.centre[known], reduction="sum")
+    return total / known.sum().clamp(min=1) / examples.counts.shape[1]
 
 
 def loss_of(target: Target, logits: Tensor, truth: Tensor) -> Tensor:
@@ -165,9 +169,15 @@ def answers(
     """(probabilities, truth) [N T] of the examples in `batches`."""
     network.eval()
     with torch.inference_mode():
-        logits = torch.cat([look(network, view, b, recipe)[0] for b in batches])
+        logits = torch.cat([look(network, view, b, recipe, every_other(b.centre))[0] for b in batches])
     truth = torch.cat([b.truth for b in batches])
     return target.probability(logits.cpu().numpy()), truth.cpu().numpy()
+
+
+def every_other(centre: Tensor) -> Tensor:
+    """Centres [B 2] of which every other one is hidden: models are judged and calibrated for files with and without."""
+    hidden = torch.arange(len(centre), device=centre.device)[:, None] % 2 == 1
+    return torch.where(hidden, torch.nan, centre)
 
 
 def progress(state: State, recipe: Recipe) -> float:
@@ -194,62 +204,6 @@ def _follow(state: State) -> None:
             slow.lerp_(fast, 1 - decay)
         else:
             slow.copy_(fast)
-
-
-def _compare(state: State, score: float, folder: Path) -> None:
-    """Keep the averaged weights where they score best so far; a score that does not exist never does."""
-    if score > state.best or not (folder / BEST).exists():
-        state.best, state.since_best = score if score == score else -math.inf, 0
-        _write(folder / BEST, state.average.state_dict(), {"step": str(state.step), "score": repr(score)})
-    else:
-        state.since_best += 1
-
-
-def save(state: State, path: Path) -> None:
-    """The whole state in one safetensors file, written beside and moved into place."""
-    moments = state.optimizer.state_dict()["state"]
-    tensors = {f"network.{k}": v for k, v in state.network.state_dict().items()}
-    tensors |= {f"average.{k}": v for k, v in state.average.state_dict().items()}
-    tensors |= {f"optimizer.{i}.{k}": v for i, values in moments.items() for k, v in values.items()}
-    numbers = {k: repr(getattr(state, k)) for k in ("step", "seconds", "best", "since_best")}
-    _write(path, tensors, numbers)
-
-
-def restore(state: State, path: Path) -> None:
-    """The inverse of `save`. Raises CannotRead where the file is damaged or of another network."""
-    try:
-        with safe_open(path, "pt") as file:
-            numbers, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-        state.network.load_state_dict(_under(tensors, "network."))
-        state.average.load_state_dict(_under(tensors, "average."))
-        state.optimizer.load_state_dict(state.optimizer.state_dict() | {"state": _moments(state, _under(tensors, "optimizer."))})
-        state.step, state.since_best = int(numbers["step"]), int(numbers["since_best"])
-        state.seconds, state.best = float(numbers["seconds"]), float(numbers["best"])
-    except (SafetensorError, RuntimeError, KeyError, ValueError) as error:
-        raise CannotRead(
-            f"{path}: no checkpoint of this training ({str(error).splitlines()[0]}); remove it or start elsewhere"
-        ) from None
-
-
-def _moments(state: State, tensors: dict[str, Tensor]) -> dict[int, dict[str, Tensor]]:
-    """The optimizer's memory of each weight, in the weight's own order in memory: its fused step reads both side by side."""
-    weights = [p for group in state.optimizer.param_groups for p in group["params"]]
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        number, key = name.split(".", 1)
-        placed = torch.empty_like(weights[int(number)]).copy_(value).detach() if value.ndim else value
-        moments.setdefault(int(number), {})[key] = placed
-    return moments
-
-
-def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _write(path: Path, tensors: dict[str, Tensor], numbers: dict[str, str]) -> None:
-    beside = path.with_suffix(".part")
-    beside.write_bytes(to_safetensors({k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}, numbers))
-    beside.replace(path)
 
 
 def _prepare(folder: Path, task: Task, recipe: Recipe, resume: bool) -> None:
@@ -284,7 +238,7 @@ def _batches(source: Source, first: int, device: str, ahead: bool) -> Iterator[I
     """(step, its batch) from step `first` on, on `device`."""
     last = source.recipe.steps
     if device == "cpu" and ahead and first < last:
-        with made_ahead(source.step, first, last) as batches:
+        with made_ahead(Viewed(source, build_view(source.recipe.view)), first, last) as batches:
             yield batches
     else:
         with torch.device(device):
