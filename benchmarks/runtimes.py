@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-import openvino
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
 from beamsight import bundle
 from beamsight.networks import Whole, build_network
+from beamsight.runtime import runtime
 from beamsight.views import build_view
 from studies.rows import ROOT, Row, keep, show
 
@@ -52,7 +52,7 @@ def onnx_runtime(model: bundle.Bundle) -> Run:
 
 def open_vino(model: bundle.Bundle, precision: str) -> Run:
     """OpenVINO, "f32" or "bf16"."""
-    core = openvino.Core()
+    core = runtime().Core()
     compiled = core.compile_model(core.read_model(model.onnx, b""), "CPU", {"INFERENCE_PRECISION_HINT": precision})
     return lambda counts, mask: np.array(compiled({"counts": counts, "mask": mask})["logits"])
 

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -200,3 +201,21 @@ print(json.dumps([a.answer for a in bs.load(sys.argv[1]).predict(np.full((2, 50,
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == [["bright"], ["bright"]]
+
+
+def test_answering_calls_nobody_and_leaves_nothing_at_home(bundle: Bundle, tmp_path: Path) -> None:
+    code = """
+import os, sys
+def refuse(*_):
+    raise SystemExit("a process was forked")
+os.fork = refuse
+import numpy as np
+from beamsight.bundle import load
+print(next(load(sys.argv[1]).predict(np.full((32, 32), 9))).answer)
+assert not any(name.startswith("openvino_telemetry.") for name in sys.modules)
+"""
+    command = [sys.executable, "-c", code, str(bundle.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HOME": str(tmp_path)}, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "bright" in done.stdout
+    assert not list(tmp_path.iterdir())

@@ -27,6 +27,7 @@ from beamsight.errors import BadBundle, BadFrame, UnknownTask
 from beamsight.frame import Frame, Geometry, fit
 from beamsight.masks import trusted
 from beamsight.modelfiles import MAX_HEADER_BYTES, check_onnx, check_safetensors, refuse_pickle
+from beamsight.runtime import runtime
 from beamsight.targets import OneOf, Tags, Target
 
 SHIPPED = Path(__file__).parent / "bundles"
@@ -128,10 +129,8 @@ class Bundle:
 
     @cached_property
     def _graph(self) -> Any:
-        import openvino
-
         try:
-            core = openvino.Core()
+            core = runtime().Core()
             # From memory, so that what runs is what was checked, and no other file can be reached.
             model = core.read_model(self.onnx, b"")
             return core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": self.card["precision"]})

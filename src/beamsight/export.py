@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import openvino
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
@@ -38,6 +37,7 @@ from beamsight.examples import TEST, VALIDATION, Examples, simulated
 from beamsight.joint import Joint
 from beamsight.networks import Whole, build_network
 from beamsight.recipe import Recipe
+from beamsight.runtime import runtime
 from beamsight.targets import OneOf, Target
 from beamsight.task import Task, find_task
 from beamsight.train import RUN, every_other
@@ -183,7 +183,7 @@ def compare(graph: Path, whole: Whole, task: Task, recipe: Recipe, scale: NDArra
 
 
 def _run(graph: Path, examples: Examples, precision: str) -> NDArray[Any]:
-    model = openvino.Core().compile_model(str(graph), "CPU", {"INFERENCE_PRECISION_HINT": precision})
+    model = runtime().Core().compile_model(str(graph), "CPU", {"INFERENCE_PRECISION_HINT": precision})
     every = {"counts": examples.counts, "mask": examples.mask.float(), "centre": every_other(examples.centre)}
     given = {name: every[name].numpy() for name in (i.any_name for i in model.inputs)}
     batches = [slice(n, n + 3) for n in range(0, len(examples), 3)]
