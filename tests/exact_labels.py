@@ -79,6 +79,7 @@ def view(scene: Pattern, detector: Detector, seed: int, shape: tuple[int, int]) 
     mean = e.photons[0].double().numpy()[usable]
     geometry = place(scene, shape)
     y, x = geometry._offsets_px()
+    y = y * (1 + scene.stretch)
     weight = float(e.area) / (mean + float(e.variance) + 1e-6)
     # The geometry is that of the pixel's middle; half a pixel about the beam stands for the pixel that holds it.
     r = np.maximum(np.hypot(y, x), 0.5)

@@ -96,6 +96,24 @@ def test_a_background_is_taken_off_by_what_there_is() -> None:
         assert counts.mean().item() == pytest.approx(0.1 * (level - 0.5 * tenth), rel=0.1)
 
 
+def test_unevenness_is_a_saddle_and_a_slope_about_the_beam() -> None:
+    e = exposed(Detector(slope_y=0.2, saddle=0.4, saddle_cross=0.3))
+    y, x = (np.indices(SHAPE) - CENTRE[0]) / SHAPE[0]
+    expected = 20 * (1 + 0.2 * y + 0.4 * (y * y - x * x) + 0.3 * 2 * y * x)
+    np.testing.assert_allclose(e.photons[0].numpy(), expected, rtol=1e-5)
+    # Over a circle a saddle has no mean: a ring keeps its light.
+    ring = np.abs(np.hypot(y, x) - 0.3) < 0.02
+    assert e.photons[0].numpy()[ring].mean() == pytest.approx(20, rel=0.01)
+
+
+def test_a_wave_has_its_depth_and_period() -> None:
+    photons = exposed(Detector(wave_depth=0.1, wave_y=0.0, wave_x=4.0)).photons[0].double().numpy()
+    np.testing.assert_allclose(photons, photons[:1].repeat(SHAPE[0], 0), rtol=1e-6)
+    spectrum = np.abs(np.fft.rfft(photons[0])) / SHAPE[1]
+    assert int(spectrum[1:].argmax()) + 1 == 4
+    assert 2 * spectrum[4] == pytest.approx(0.1 * 20, rel=1e-4)
+
+
 def test_a_full_well_spills_along_its_column() -> None:
     image = torch.full((1, *SHAPE), 1.0)
     image[0, 64, 30] = 1e4

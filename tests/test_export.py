@@ -57,7 +57,7 @@ def test_the_graph_equals_the_network_at_any_batch_size(run: Path, bundle: Path,
 
 def test_the_card_holds_the_measured_difference(run: Path, bundle: Path) -> None:
     card = load(bundle).card
-    assert card["difference"]["f32"] < 0.01
+    assert card["difference"]["f32"] < 0.03
     assert card["precision"] == ("bf16" if card["difference"]["bf16"] <= 0.05 else "f32")
     scale, shift = (np.array(card["calibration"][k]) for k in ("scale", "shift"))
     again = compare(bundle / MODEL, eager(run), TOY, SHORT, scale, shift)

@@ -10,7 +10,7 @@ import torch
 from beamsight.physics import azimuth
 from beamsight.task import columns, example, find_task
 from beamsight.tasks.scattering_tags.render import render
-from beamsight.tasks.scattering_tags.scene import FOLDED, ISOTROPIC, ORDERS, SPOTS, SYSTEMS, TEXTURED, Pattern
+from beamsight.tasks.scattering_tags.scene import FOLDED, ISOTROPIC, ORDERS, SPOTS, SYSTEMS, Pattern
 
 TASK = find_task("scattering-tags")
 
@@ -106,9 +106,9 @@ def test_large_frames_show_the_same_after_binning() -> None:
     close = []
     for index in range(8):
         scene = replace(example(TASK, 6, index)[0], **smooth)
-        # Grains and textures are as narrow as the steps of their table, a degree, and have edges within a pixel.
-        kind = np.where(scene.ring_kind >= TEXTURED, ISOTROPIC, scene.ring_kind)
-        scene = replace(scene, ring_sd=np.maximum(scene.ring_sd, 0.02 * scene.ring_q.max()), ring_kind=kind)
+        # Arcs and grains are as narrow as the steps of their table, a degree, and have edges within a pixel.
+        even = {"ring_sd": np.maximum(scene.ring_sd, 0.02 * scene.ring_q.max()), "ring_kind": np.full(SYSTEMS, ISOTROPIC)}
+        scene = replace(scene, **even)
         small, large = image(scene, 250), image(scene, 1000)
         binned = large.reshape(250, 4, 250, 4).mean((1, 3))
         # Values at pixel centres against means over pixels: they differ where light bends within a pixel, about the beam.

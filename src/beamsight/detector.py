@@ -21,6 +21,8 @@ class Detector:
 
     `binning` detector pixels per side of a pixel of the frame, below 1 where the frame enlarges a smaller detector: counts are
     per detector pixel and carry the noise of binning^2 of them. `aspect` (y, x) share of the frame that the detector covers.
+    Uneven efficiency, absorption and polarisation: a factor 1 + `slope` · r + `saddle` (y^2 - x^2) + `saddle_cross` 2 y x of the
+    offsets from the beam, times one of a wave of `wave_depth` with `wave_y`, `wave_x` periods a side.
     `saturation_counts` clips, but at most a share `saturation_share` of the pixels, as whoever chose the exposure would see to.
     `saturation_masked`, `gap_masked`, `defects_masked`, `stop_masked` = 1 where the file's mask knows.
     `unit` multiplies the counts and `offset_counts` shifts them, as normalised files do; `subtracted` is the share of the
@@ -34,6 +36,14 @@ class Detector:
     aspect_y: float = 1.0
     aspect_x: float = 1.0
     flat_error: float = 0.0
+    slope_y: float = 0.0
+    slope_x: float = 0.0
+    saddle: float = 0.0
+    saddle_cross: float = 0.0
+    wave_depth: float = 0.0
+    wave_y: float = 0.0
+    wave_x: float = 0.0
+    wave_phase: float = 0.0
     grid_depth: float = 0.0
     grid_pitch: float = 0.05
     window_radius: float = 0.0
@@ -214,6 +224,7 @@ def _shading(d: Columns, shape: tuple[int, int], centres: torch.Tensor, seeds: t
     y, x = offsets(shape, centres)
     if bool((d.flat_error > 0).any()):
         factor = factor * (1 + d.flat_error * normal_of(uniform(seeds, shape, 3))).clamp_(min=0.0)
+    factor = factor * _uneven(d, y / max(shape), x / max(shape))
     if bool((d.grid_depth > 0).any()):
         turn = 2 * torch.pi / (d.grid_pitch * max(shape))
         factor = factor * (1 - d.grid_depth * (torch.sin(x * turn) ** 8 + torch.sin(y * turn) ** 8) / 2)
@@ -225,6 +236,18 @@ def _shading(d: Columns, shape: tuple[int, int], centres: torch.Tensor, seeds: t
         along, across = turned(y, x, d.shadow_angle)
         inside = torch.sigmoid(along * torch.tan(d.shadow_half_angle) - across.abs_())
         factor = factor * (1 - (1 - d.shadow_transmission) * inside)
+    return factor
+
+
+def _uneven(d: Columns, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """What no mask and no label knows: smooth unevenness of illumination and efficiency about the beam, [B H W] or 1."""
+    factor = torch.ones(())
+    if bool(((d.slope_y != 0) | (d.slope_x != 0) | (d.saddle != 0)).any()):
+        along_y, along_x = d.slope_y * y + d.saddle * y * y, d.slope_x * x - d.saddle * x * x
+        factor = (1 + along_y + along_x + (2 * d.saddle_cross * y) * x).clamp_(min=0.3)
+    if bool((d.wave_depth > 0).any()):
+        wave = torch.cos(2 * torch.pi * (d.wave_y * y + d.wave_phase) + 2 * torch.pi * d.wave_x * x)
+        factor = factor * (1 + d.wave_depth * wave)
     return factor
 
 

@@ -50,8 +50,9 @@ BATCH = 32
 # Packages whose versions the card notes.
 NOTED = ("torch", "onnx", "openvino", "numpy")
 # The largest difference in a calibrated probability between graph and eager network that is let through: of weights kept
-# in half precision, and of arithmetic in bfloat16, which otherwise is not offered.
-TOLERANCE = {"f32": 0.01, "bf16": 0.05}
+# in half precision, with which a told centre moves and pixels change cells, and of arithmetic in bfloat16, which otherwise is
+# not offered.
+TOLERANCE = {"f32": 0.03, "bf16": 0.05}
 
 
 def export(run: str | Path, out: str | Path, task: Task | None = None, chosen: int = CHOSEN, scored: int = SCORED) -> Path:

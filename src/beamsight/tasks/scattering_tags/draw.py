@@ -95,6 +95,7 @@ def _instrument(rng: Generator, surface: bool) -> Numbers:
         "side_m": side,
         "centre_y": float(centre[0]),
         "centre_x": float(centre[1]),
+        "stretch": rng.choice([-1, 1]) * _log(rng, 1e-3, 0.03) if rng.random() < 0.4 else 0.0,
     }
 
 

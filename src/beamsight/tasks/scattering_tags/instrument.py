@@ -43,6 +43,7 @@ def _common(rng: Generator) -> Numbers:
         "window_radius": rng.uniform(0.35, 0.8) if rng.random() < 0.07 else 0.0,
         "window_soft": _log(rng, 0.002, 0.03),
         **_shadow(rng),
+        **_unevenness(rng),
         **(_stop(rng) if rng.random() < 0.7 else {}),
     }
 
@@ -55,6 +56,21 @@ def _shadow(rng: Generator) -> Numbers:
         "shadow_half_angle": _log(rng, 0.01, 0.25),
         "shadow_transmission": rng.uniform(0.35, 0.95),
     }
+
+
+def _unevenness(rng: Generator) -> Numbers:
+    """Polarisation, absorption in a tilted sample, windows: modulations about the beam that are none of the sample's order."""
+    numbers: Numbers = {}
+    if rng.random() < 0.5:
+        slope, saddle = _log(rng, 0.01, 0.5), _log(rng, 0.01, 0.8)
+        turns = rng.uniform(0, 2 * np.pi, 2)
+        numbers |= {"slope_y": slope * np.sin(turns[0]), "slope_x": slope * np.cos(turns[0])}
+        numbers |= {"saddle": saddle * np.cos(turns[1]), "saddle_cross": saddle * np.sin(turns[1])}
+    if rng.random() < 0.35:
+        period, turn = _log(rng, 0.4, 5), rng.uniform(0, 2 * np.pi)
+        numbers |= {"wave_depth": _log(rng, 0.005, 0.15), "wave_phase": rng.uniform(0, 1)}
+        numbers |= {"wave_y": period * np.sin(turn), "wave_x": period * np.cos(turn)}
+    return numbers
 
 
 def _stop(rng: Generator) -> Numbers:

@@ -59,7 +59,7 @@ def _spot_grades(films: Films, exposed: Exposed, rows: torch.Tensor) -> torch.Te
     spread = exposed.spread_px[rows, :, 0] / side
     sd_y, sd_x = torch.hypot(films.spot_sd_y, spread), torch.hypot(films.spot_sd_x, spread)
     top = films.spot_ph * films.spot_sd_y * films.spot_sd_x / (sd_y * sd_x)
-    y = (films.spot_y[..., None] + sd_y[..., None] * v + films.centre_y) * side - 0.5
+    y = ((films.spot_y[..., None] + sd_y[..., None] * v) / (1 + films.stretch) + films.centre_y) * side - 0.5
     x = (films.spot_x[..., None] + sd_x[..., None] * u + films.centre_x) * side - 0.5
     on = (y > -0.5) & (y < height - 0.5) & (x > -0.5) & (x < width - 0.5)
     place = y.round().clamp(0, height - 1).long() * width + x.round().clamp(0, width - 1).long()

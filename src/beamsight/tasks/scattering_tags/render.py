@@ -39,9 +39,10 @@ def render(films: Films, shape: tuple[int, int]) -> torch.Tensor:
 
 
 def lengths(films: Films, shape: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
-    """y [B H 1] and x [B 1 W] of the pixels from the beam, in shares of the longer side."""
+    """y [B H 1] and x [B 1 W] of the pixels from the beam, in shares of the longer side, where the pattern is not stretched."""
     side = max(shape)
     y = (torch.arange(shape[0], dtype=torch.float32)[None, :, None] + 0.5) / side - films.centre_y
+    y = y * (1 + films.stretch)
     x = (torch.arange(shape[1], dtype=torch.float32)[None, None, :] + 0.5) / side - films.centre_x
     return y, x
 

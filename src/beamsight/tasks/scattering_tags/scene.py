@@ -30,6 +30,8 @@ class Pattern:
     side_m: float
     centre_y: float
     centre_x: float
+    # by how much a tilted or wrongly calibrated detector stretches the pattern upright
+    stretch: float = 0.0
     # background: flat, gently curved, and what slits and windows scatter about the beam
     flat_ph: float = 0.0
     slope_y: float = 0.0
