@@ -19,6 +19,7 @@ from beamsight.tasks.scattering_tags.render import render
 from beamsight.tasks.scattering_tags.scene import FOLDED, ISOTROPIC, ORDERS, SPOTS, SPOTTED, SYSTEMS, TEXTURED, Pattern, place
 
 SEEN, UNSEEN, CONTRAST, NO_CONTRAST = 10.0, 3.0, 0.05, 0.01
+TURNED, NOT_TURNED = 0.2, 0.1
 Image = np.ndarray
 
 
@@ -122,9 +123,10 @@ def hats(v: View) -> Image:
     return np.stack([np.clip(1 - np.abs(place - k), 0, None) for k in range(8)])
 
 
-def around(v: View, part: Image, profile: Image, fold: int) -> tuple[float, float]:
-    """d' and contrast of what no function of radius times harmonics below `fold` explains: a fit in every ring of a pixel's
-    width; inside it the function of radius follows `profile`, the part at its mean over the azimuth."""
+def around(v: View, part: Image, profile: Image, fold: int) -> tuple[float, float, float]:
+    """d', contrast and contrast in the part's own light of what no function of radius times harmonics below `fold` explains: a
+    fit in every ring of a pixel's width; inside it the function of radius follows `profile`, the part at its mean over the
+    azimuth."""
     left, ring = part.copy(), np.floor(v.r).astype(int)
     order = np.argsort(ring, kind="stable")
     for pixels in np.split(order, np.flatnonzero(np.diff(ring[order])) + 1):
@@ -133,7 +135,13 @@ def around(v: View, part: Image, profile: Image, fold: int) -> tuple[float, floa
         x = np.stack(waves, 1) * (profile[pixels] * root)[:, None]
         if x.any():
             left[pixels] -= (x @ np.linalg.lstsq(x, part[pixels] * root, rcond=1e-9)[0]) / root
-    return seen(v, left)
+    power = left**2 * v.weight
+    return *seen(v, left), float((power * np.abs(left) / np.maximum(profile, 1e-12)).sum() / max(power.sum(), 1e-300))
+
+
+def grade_turned(d: float, contrast: float, own: float) -> float:
+    """As `grade`, and more than what instruments do to an isotropic part."""
+    return both(grade(d, contrast), margin(own, NOT_TURNED, TURNED))
 
 
 def ring_tags(v: View) -> dict[str, float]:
@@ -149,12 +157,13 @@ def ring_tags(v: View) -> dict[str, float]:
         even = replace(_kept(v, n), ring_kind=np.full(SYSTEMS, ISOTROPIC))
         whole, profile, *single = (image[v.usable] for image in v.light(_kept(v, n), even, *orders))
         kind, fold = scene.ring_kind[n], scene.ring_fold[n]
-        turned = grade(*around(v, whole, profile, 1)) if kind != ISOTROPIC else 0.0
-        folded = grade(*around(v, whole, profile, int(fold))) if kind == FOLDED else 0.0
+        measured = around(v, whole, profile, 1) if kind != ISOTROPIC else (0.0, 0.0, 0.0)
+        shows, turned = grade(*measured[:2]), grade_turned(*measured)
+        folded = grade_turned(*around(v, whole, profile, int(fold))) if kind == FOLDED else 0.0
         width = 2.355 * scene.ring_sd[n, 0] / scene.ring_q[n, 0]
         wide = margin(width, 0.301, 0.40)
-        ring = both(either(turned, *(grade(*ring_basis(c)) for c in single)), 1 - wide)
-        halo = both(either(turned, grade(*decays(whole))), wide)
+        ring = both(either(shows, *(grade(*ring_basis(c)) for c in single)), 1 - wide)
+        halo = both(either(shows, grade(*decays(whole))), wide)
         irregular = kind in (TEXTURED, SPOTTED)
         turned_ring = both(ring, turned)
         found["ring"].append(ring)
@@ -191,7 +200,7 @@ def oriented_low(v: View) -> float:
         return 0.0
     only = v.alone(low_ph=v.scene.low_ph)
     part, even = v.light(only, replace(only, low_ratio=1.0))
-    return grade(*around(v, part[v.usable], even[v.usable], 1))
+    return grade_turned(*around(v, part[v.usable], even[v.usable], 1))
 
 
 def diffuse_tags(v: View) -> dict[str, float]:
@@ -205,8 +214,16 @@ def diffuse_tags(v: View) -> dict[str, float]:
     hidden = grade(*still(form[v.usable])) if correlated else 0.0
     return {
         "diffuse low-q": either(grade(*still(rises)), 0.0 if hidden == 0 else np.nan),
-        "diffuse high-q": grade(*Fit(v, powers(v))(high[v.usable])),
+        "diffuse high-q": either(grade(*Fit(v, powers(v))(high[v.usable])), bent(v)),
     }
+
+
+def bent(v: View) -> float:
+    """Doubtful where the background bends as scattering might."""
+    y, x = place(v.scene, v.shape)._offsets_px()
+    y = y * (1 + v.scene.stretch)
+    bend = v.scene.flat_ph * v.detector.exposure * v.scene.curve * ((y * y + x * x) / max(v.shape) ** 2)[v.usable] * v.passed
+    return 0.0 if grade(*Fit(v, powers(v))(bend)) == 0 else np.nan
 
 
 def mean_around(v: View, part: Image) -> Image:
@@ -218,20 +235,24 @@ def mean_around(v: View, part: Image) -> Image:
 
 
 def form_tag(v: View) -> float:
-    """Fringes that are seen against decays and humps, a first minimum on the frame, three pixels a fringe, and a rise after
-    it."""
+    """Fringes that are seen against decays, humps and the particles' own light if it only fell; a first minimum on the frame,
+    three pixels a fringe, and a rise after it."""
     s = v.scene
     if s.form_ph == 0:
         return 0.0
     free = replace(v.alone(form_ph=s.form_ph), sphere_fraction=0.0)
-    part = v.light(free)[0][v.usable]
     pixel_q = 2 * np.pi / s.wavelength_m / s.distance_m * s.side_m / max(v.shape)
     resolved = 4.493 / s.form_radius_m < v.q.max() and np.pi / s.form_radius_m >= 3 * pixel_q
-    outwards = np.argsort(np.hypot(*place(s, v.shape)._offsets_px()), axis=None)
+    part = v.light(free)[0][v.usable]
+    y, x = place(s, v.shape)._offsets_px()
+    outwards = np.argsort(np.hypot(y * (1 + s.stretch), x), axis=None)
     curve = render(columns([free]), v.shape)[0].double().numpy().ravel()[outwards]
     rise = curve - np.minimum.accumulate(curve)
     share = rise.max() / max(curve[rise.argmax()], 1e-30)
-    return both(grade(*Fit(v, np.concatenate([powers(v), hats(v)]))(part)), float(resolved), margin(share, 0.02, 0.08))
+    falling = np.empty_like(curve)
+    falling[outwards] = np.minimum.accumulate(curve)
+    smooth = np.concatenate([powers(v), hats(v), falling.reshape(v.shape)[v.usable][None]])
+    return both(grade(*Fit(v, smooth)(part)), float(resolved), margin(share, 0.02, 0.08))
 
 
 def level_tags(v: View) -> dict[str, float]:
@@ -272,8 +293,22 @@ def stop_tags(v: View) -> dict[str, float]:
     area = float(with_stop.area)
     d_prime = np.sqrt((4 * (np.sqrt(b) - np.sqrt(a)) ** 2 * area)[reads & (shade < 0.5)].sum())
     dark = bool((shade[reads] <= 0.3).any())
-    grades[f"{STOPS[d.stop_kind]} beamstop"] = 1.0 if d_prime >= SEEN and dark else 0.0 if d_prime < UNSEEN else np.nan
-    return grades
+    stop = 1.0 if d_prime >= SEEN and dark else 0.0 if d_prime < UNSEEN else np.nan
+    if stop != 0 and (beam_may_be_off(v) or (d.stop_kind == 1 and rod_like(d, v.shape))):
+        return dict.fromkeys(grades, np.nan)
+    return grades | {f"{STOPS[d.stop_kind]} beamstop": stop}
+
+
+def beam_may_be_off(v: View) -> bool:
+    """Without the beam on the frame nobody tells a disc's arm from a rod."""
+    y, x = place(v.scene, v.shape).centre_px
+    reach = v.detector.aspect_y * v.shape[0] - 1, v.detector.aspect_x * v.shape[1] - 1
+    return min(y, reach[0] - y, x, reach[1] - x) <= 2
+
+
+def rod_like(d: Detector, shape: tuple[int, int]) -> bool:
+    """An arm to whose sides the disc stands out by less than two pixels."""
+    return d.stop_arm > 0 and (d.stop_size - d.stop_arm) * max(shape) < 2
 
 
 def read_out(d: Detector, shape: tuple[int, int]) -> Image:

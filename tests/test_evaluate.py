@@ -106,9 +106,9 @@ def test_where_all_is_told_apart_the_threshold_stands_midway() -> None:
     assert thresholds(p, truth)[0] == pytest.approx(0.55)
 
 
-def test_without_such_a_precision_the_best_f1_is_taken() -> None:
+def test_without_such_a_precision_a_tag_is_claimed_as_often_as_it_holds() -> None:
     p, truth = np.array([[0.9], [0.8], [0.7], [0.6]]), np.array([[0.0], [1], [1], [0]])
-    assert thresholds(p, truth, precision=0.9)[0] == pytest.approx((0.6 + 0.7) / 2)
+    assert thresholds(p, truth, precision=0.9)[0] == pytest.approx((0.7 + 0.8) / 2)
 
 
 def test_bands_hold_the_probabilities_that_are_often_wrong() -> None:

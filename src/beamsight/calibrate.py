@@ -17,7 +17,7 @@ from beamsight.targets import OneOf, Target
 
 Floats = NDArray[np.floating[Any]]
 
-PRECISION = 0.5  # a tag that is named should more often be right than wrong; F1 then weighs misses and false claims alike
+PRECISION = 0.5  # a tag that is named should more often be right than wrong
 WRONG = 1 / 3
 
 
@@ -57,9 +57,11 @@ def _temperature(target: OneOf, logits: Floats, truth: Floats) -> float:
 
 
 def thresholds(probability: Floats, truth: Floats, precision: float = PRECISION) -> Floats:
-    """The threshold of each tag [T] from [N T]: the one of best F1 among those that reach `precision`, or of all if none does.
+    """The threshold of each tag [T] from [N T]: where it is claimed as often as it holds, so that misses and false claims are
+    equally many; higher where fewer than `precision` of the claims would be right, if there is such a place.
 
-    A tag that is always or never there keeps 0.5.
+    The best F1 lies lower for tags that are hard to tell, and claims them too readily. A tag that is always or never there
+    keeps 0.5.
     """
     return np.array([_threshold(*_known(probability[:, t], truth[:, t]), precision) for t in range(truth.shape[1])])
 
@@ -69,9 +71,9 @@ def _threshold(p: Floats, y: Floats, wanted: float) -> float:
         return 0.5
     precision, recall, limits = precision_recall_curve(y, p)
     precision, recall = precision[:-1], recall[:-1]
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
+    uneven = np.abs(precision - recall)
     allowed = (precision >= wanted) & (recall > 0)
-    best = int(np.argmax(np.where(allowed, f1, -1) if allowed.any() else f1))
+    best = int(np.argmin(np.where(allowed, uneven, 2.0) if allowed.any() else uneven))
     # Midway to the next lower probability: where all is told apart, the middle of the gap, not its edge.
     return float(limits[max(0, best - 1) : best + 1].mean())
 

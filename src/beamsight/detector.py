@@ -13,6 +13,7 @@ from torch.nn.functional import max_pool2d, pad
 from beamsight.noise import normal_of, poisson_of, uniform
 
 STOPS = ("none", "circular", "linear", "wedge")
+UNCLEAR_PX = 2.0  # what a disc must stand out of its arm to either side
 
 
 @dataclass(frozen=True)
@@ -96,9 +97,10 @@ class Exposed:
     `counts` and `mask` (True = trust) are what a file would hold. `photons` mean per detector pixel behind the stop, `unstopped`
     before it, `transmission` of the stop; `passed` the share of a level light that is left of it;
     `covered` True where the detector reads; `usable` where at least half of the light arrives too and is read without clipping;
-    `variance` of all but photon noise in photons^2 per detector pixel; `area` detector pixels in a pixel; `clipped` pixels [B];
-    `background` flat photons a pixel; `centres` [B 2] (y, x) px; `unit` of the counts [B 1 1]: 1 where they are counts;
-    `exposure`, `stop_kind`, `spread_px` as drawn; `reach_px` [B 2] (y, x) of the last pixel that the detector covers.
+    `variance` of all but photon noise in photons^2 per detector pixel; `area` detector pixels in a pixel; `clipped` pixels [B],
+    `clipped_masked` [B] whether the mask knows them; `stop_unclear` [B] where an arm is so nearly as wide as its disc that a
+    rod looks the same; `background` flat photons a pixel; `centres` [B 2] (y, x) px; `unit` of the counts [B 1 1]: 1 where they
+    are counts; `exposure`, `stop_kind`, `spread_px` as drawn; `reach_px` [B 2] (y, x) of the last pixel that the detector covers.
     """
 
     counts: torch.Tensor
@@ -112,6 +114,8 @@ class Exposed:
     variance: torch.Tensor
     area: torch.Tensor
     clipped: torch.Tensor
+    clipped_masked: torch.Tensor
+    stop_unclear: torch.Tensor
     background: torch.Tensor
     centres: torch.Tensor
     unit: torch.Tensor
@@ -189,6 +193,8 @@ def _expose(photons: torch.Tensor, detector: Columns, centres: torch.Tensor, see
         variance=(d.read_noise_counts / d.gain) ** 2,
         area=torch.where(d.binning < 1, d.binning * d.binning, area),
         clipped=(clipped & ~gap & ~outside).sum((1, 2)),
+        clipped_masked=d.saturation_masked[:, 0, 0] > 0,
+        stop_unclear=((d.stop_kind == 1) & (d.stop_arm > 0) & ((d.stop_size - d.stop_arm) * max(shape) < UNCLEAR_PX))[:, 0, 0],
         background=d.background_ph,
         centres=centres,
         unit=d.unit,

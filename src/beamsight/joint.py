@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from beamsight.blocks import Along, Residual, Turning, TurningResidual, along, halve
-from beamsight.views import Polar
+from beamsight.views import Heights, Polar
 
 EMBEDDING = 256
 IMAGE, RINGS, CELLS = 128, 160, 64
@@ -29,7 +29,9 @@ class Joint(nn.Module):
         self.fine, self.coarse = _image_stages(channels)
         self.votes = Votes(128, IMAGE)
         self.polar, self.rings = Polar(), Rings(Polar.channels, Polar.features)
-        self.embed = nn.Sequential(nn.Linear(2 * IMAGE + 2 * RINGS + 3, EMBEDDING), nn.ReLU())
+        self.heights = Heights()
+        told = 3 + Heights.features
+        self.embed = nn.Sequential(nn.Linear(2 * IMAGE + 2 * RINGS + told, EMBEDDING), nn.ReLU())
         self.head = nn.Linear(EMBEDDING, width)
 
     def forward(self, x: Tensor, counts: Tensor, mask: Tensor, centre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -40,9 +42,10 @@ class Joint(nn.Module):
         with torch.autocast(counts.device.type, enabled=False):  # in bfloat16 a place is known to half a pixel
             guess = (self.votes(fine.float(), grid.float()) + 0.5) * counts.shape[1] - 0.5
         known = ~centre.isnan()
-        used = torch.where(known, centre, guess.detach())
+        # To a quarter of a pixel, or the last bit of a sum would move pixels from cell to cell and no two runtimes agree.
+        used = torch.where(known, centre, (guess.detach() * 4).round() / 4)
         rings = self.rings(*self.polar(counts, mask, used))
-        told = torch.cat([used / counts.shape[1] - 0.5, known[:, :1].float()], 1)
+        told = torch.cat([used / counts.shape[1] - 0.5, known[:, :1].float(), self.heights(counts, mask)], 1)
         pooled = torch.cat([grid.mean((2, 3)), grid.amax((2, 3)), rings, told.to(rings)], 1)
         embedding = self.embed(pooled)
         return self.head(embedding), embedding, guess

@@ -102,6 +102,22 @@ class Polar(nn.Module):
             return _told(number, first, second, radius / max(counts.shape[1:]))
 
 
+class Heights(nn.Module):
+    """How high a frame's pixels stand, [N 5]: log numbers of trusted pixels at its maximum, and at 95, 80 and 50 % of it, and
+    the log of the maximum. A detector at its limit has many pixels at the very same height; no convolution counts them.
+    """
+
+    features = 5
+
+    def forward(self, counts: Tensor, mask: Tensor) -> Tensor:
+        """counts and mask [N H W] to [N 5]."""
+        with torch.autocast(counts.device.type, enabled=False):
+            values = torch.where(mask > 0, counts.float(), 0.0).clamp(min=0.0).flatten(1)
+            top = values.amax(1, keepdim=True)
+            numbers = [((values >= share * top) & (top > 0)).float().sum(1) for share in (1.0, 0.95, 0.8, 0.5)]
+            return torch.stack([*(torch.log1p(n) / 4 for n in numbers), torch.log1p(top[:, 0]) / 8], 1)
+
+
 def _placed(mask: Tensor, centre: Tensor) -> tuple[Tensor, Tensor]:
     """The cell [N H W] of each pixel and the mean radius [N R] of each ring, px; rings span the trusted pixels."""
     y = torch.arange(mask.shape[1], dtype=torch.float32, device=mask.device)[None, :, None] - centre[:, :1, None]

@@ -14,6 +14,9 @@ import torch
 
 SEEN, UNSEEN = 10.0, 3.0  # d' from which a careful person says yes, and below which no
 CONTRAST, NO_CONTRAST = 0.05, 0.01  # a log display shows nothing below about five per cent
+# Of a part's own light: polarisation, absorption and uneven detectors turn a tenth of an isotropic ring's light around, so what
+# is oriented has twice as much. Poisson's kernel of eta 0.2, the weakest orientation that generators name, has a quarter.
+TURNED, NOT_TURNED = 0.2, 0.1
 
 
 def grade(detectability: torch.Tensor, contrast: torch.Tensor, seen: float = SEEN) -> torch.Tensor:
@@ -21,6 +24,11 @@ def grade(detectability: torch.Tensor, contrast: torch.Tensor, seen: float = SEE
     present = (detectability >= seen) & (contrast >= CONTRAST)
     absent = (detectability < UNSEEN) | (contrast < NO_CONTRAST)
     return torch.where(present, 1.0, torch.where(absent, 0.0, torch.nan))
+
+
+def grade_turned(detectability: torch.Tensor, contrast: torch.Tensor, own_contrast: torch.Tensor) -> torch.Tensor:
+    """Grade of azimuthal modulation: as `grade`, and strong enough in the part's own light not to be the instrument's."""
+    return both(grade(detectability, contrast), margin(own_contrast, NOT_TURNED, TURNED))
 
 
 def either(*grades: torch.Tensor) -> torch.Tensor:

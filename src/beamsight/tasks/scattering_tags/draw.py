@@ -23,12 +23,12 @@ Numbers = dict[str, Any]
 # Family: share, then the probability of low-q, high-q, first and second ring system, halo, particles, spots, layer lines,
 # surface.
 FAMILIES = {
-    "blank": (0.04, (0.10, 0.05, 0.00, 0.00, 0.05, 0.00, 0.00, 0.00, 0.00)),
-    "solution": (0.20, (0.35, 0.08, 0.00, 0.00, 0.12, 0.85, 0.00, 0.00, 0.00)),
-    "powder": (0.26, (0.50, 0.15, 1.00, 0.30, 0.25, 0.08, 0.05, 0.00, 0.00)),
-    "oriented": (0.18, (0.75, 0.08, 0.80, 0.25, 0.35, 0.05, 0.30, 0.30, 0.00)),
-    "crystal": (0.13, (0.40, 0.12, 0.20, 0.00, 0.35, 0.00, 1.00, 0.00, 0.00)),
-    "surface": (0.10, (0.30, 0.05, 0.30, 0.10, 0.25, 0.05, 0.20, 0.00, 1.00)),
+    "blank": (0.04, (0.10, 0.10, 0.00, 0.00, 0.05, 0.00, 0.00, 0.00, 0.00)),
+    "solution": (0.20, (0.35, 0.14, 0.00, 0.00, 0.12, 0.85, 0.00, 0.00, 0.00)),
+    "powder": (0.26, (0.50, 0.20, 1.00, 0.30, 0.25, 0.08, 0.05, 0.00, 0.00)),
+    "oriented": (0.18, (0.75, 0.12, 0.80, 0.25, 0.35, 0.05, 0.30, 0.30, 0.00)),
+    "crystal": (0.13, (0.40, 0.18, 0.20, 0.00, 0.35, 0.00, 1.00, 0.00, 0.00)),
+    "surface": (0.10, (0.30, 0.08, 0.30, 0.10, 0.25, 0.05, 0.20, 0.00, 1.00)),
     "mixture": (0.09, (0.35, 0.60, 0.30, 0.20, 0.40, 0.25, 0.20, 0.10, 0.10)),
 }
 SHARES = np.array([share for share, _ in FAMILIES.values()])
@@ -137,7 +137,10 @@ def _particles(rng: Generator, stage: Stage) -> Numbers:
         "sphere_fraction": rng.uniform(0.05, 0.5) if correlated else 0.0,
         "sphere_radius_m": radius * rng.uniform(1, 1.7) * (rng.choice([1.0, rng.uniform(1, 6)]) if correlated else 1),
     }
-    return strengthen(rng, stage, "form_ph", numbers, lambda films, q: parts.form(films, q) * parts.correlation(films, q))
+    # Fringes lie decades below the rest: drawn by the whole, they would be lost in nearly all frames.
+    return strengthen(
+        rng, stage, "form_ph", numbers, lambda films, q: parts.form(films, q) * parts.correlation(films, q), rng.random() < 0.6
+    )
 
 
 def _rings(rng: Generator, stage: Stage, family: str, has: NDArray[np.bool_]) -> Numbers:
@@ -163,7 +166,7 @@ def _ring_system(rng: Generator, stage: Stage, family: str) -> tuple[Any, ...]:
     first = _q(rng, stage, 0.03, 0.6)
     ratios, weights, particles = _lattice(rng)
     # Widths: strain grows with q, crystal size does not.
-    width = _log(rng, 0.05, 0.30) if particles == 1 else _log(rng, 0.006, 0.30)
+    width = _log(rng, s.BROAD, 0.30) if particles == 1 else _log(rng, 0.006, 0.30)
     sd = first * width / 2.355 * (1 + rng.uniform(0, 1) * (ratios - 1))
     narrowest = float(np.interp(0.0018, stage.radius[0] - stage.radius[0, 0], stage.q[0] - stage.q[0, 0]))
     return (weights, first * ratios, np.maximum(sd, narrowest), *_modulation(rng, family, particles))

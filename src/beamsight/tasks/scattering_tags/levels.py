@@ -80,6 +80,11 @@ def stop_tags(exposed: Exposed) -> Grades:
     seen = (missing.sum((1, 2)) * exposed.area[:, 0, 0]).sqrt()
     dark = shade.amin((1, 2)) <= 0.3
     stop = torch.where((seen >= SEEN) & dark, 1.0, torch.where(seen < UNSEEN, 0.0, torch.nan))
-    kind = exposed.stop_kind[:, 0, 0]
-    grades = {f"{name} beamstop": torch.where(kind == k, stop, 0.0) for k, name in enumerate(STOPS) if k}
-    return grades | {"saturation": margin(exposed.clipped.float(), 1, 5)}
+    kind, doubt = exposed.stop_kind[:, 0, 0], torch.where(stop == 0, 0.0, torch.nan)
+    unclear = exposed.stop_unclear | (_beam_off(exposed, stop != 0) != 0)
+    grades = {
+        f"{name} beamstop": torch.where(unclear, doubt, torch.where(kind == k, stop, 0.0)) for k, name in enumerate(STOPS) if k
+    }
+    clipped = margin(exposed.clipped.float(), 1, 5)
+    # Pixels that the file's mask took out say no more than other masked ones.
+    return grades | {"saturation": torch.where((clipped != 0) & exposed.clipped_masked, torch.nan, clipped)}

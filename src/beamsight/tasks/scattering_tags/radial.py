@@ -9,27 +9,27 @@ from typing import Any, cast
 
 import torch
 
-from beamsight.physics.visibility import both, counted, detect, either, grade, hats, margin, powers, residual
+from beamsight.physics.visibility import both, counted, detect, either, grade, grade_turned, hats, margin, powers, residual
 from beamsight.tasks.scattering_tags import parts
 from beamsight.tasks.scattering_tags.parts import Films, chosen, flat
 from beamsight.tasks.scattering_tags.polar import SECTORS, Polar
-from beamsight.tasks.scattering_tags.scene import FOLDED, ISOTROPIC, ORDERS, SPOTTED, TEXTURED
+from beamsight.tasks.scattering_tags.scene import BROAD, FOLDED, ISOTROPIC, ORDERS, SPOTTED, TEXTURED
 
 Grades = dict[str, torch.Tensor]  # of [B]: 1 present, 0 absent, NaN doubtful
 
 
 @dataclass(frozen=True)
 class Systems:
-    """Per ring system [B 3]: `ring`, `halo` grades of presence, `turned` of azimuthal modulation, `folded` of its
-    symmetry, `grains` of
-    single maxima, `arc` length of a lobe over its width; `orders` [B 3 10] grade of each order; `detectability` [B 3] d'
-    as a ring."""
+    """Per ring system [B 3]: `ring`, `halo` grades of presence, `turned` of azimuthal modulation, `folded` of its symmetry,
+    `grains` of single maxima, `uneven` of what no mirror explains, `arc` length of a lobe over its width; `orders` [B 3 10] grade
+    of each order; `detectability` [B 3] d' as a ring."""
 
     ring: torch.Tensor
     halo: torch.Tensor
     turned: torch.Tensor
     folded: torch.Tensor
     grains: torch.Tensor
+    uneven: torch.Tensor
     arc: torch.Tensor
     orders: torch.Tensor
     detectability: torch.Tensor
@@ -58,7 +58,17 @@ def systems(films: Films, grid: Polar) -> Systems:
     broad = grade(torch.hypot(wide, strength[0]), torch.maximum(wide_contrast, strength[1]))
     width = 2.355 * films.ring_sd[..., 0] / films.ring_q[..., 0]
     is_ring, is_halo = 1 - margin(width, 0.301, 0.40), margin(width, 0.301, 0.40)
-    return Systems(both(narrow, is_ring), both(broad, is_halo), turned, folded, grains, _arc(films, width), orders, detectability)
+    return Systems(
+        ring=both(narrow, is_ring),
+        halo=both(broad, is_halo),
+        turned=turned,
+        folded=folded,
+        grains=grains,
+        uneven=margin(_lopsided(_sectors(films.azimuth)), 0.05, 0.15),
+        arc=_arc(films, width),
+        orders=orders,
+        detectability=detectability,
+    )
 
 
 def _blurred(films: Films, grid: Polar) -> Films:
@@ -88,14 +98,18 @@ def _around(
     mean = (level.flatten()[:, None] * torch.ones_like(weight)).clamp(min=1e-6)
     values = table.flatten(0, 1)[:, None]
     left = residual(values, torch.ones_like(values), weight)
-    seen, contrast = (v.unflatten(0, table.shape[:2])[..., 0] for v in detect(left, weight, mean))
     left_fold = residual(values, _harmonics(films.ring_fold), weight)
-    fold_seen, fold_contrast = (v.unflatten(0, table.shape[:2])[..., 0] for v in detect(left_fold, weight, mean))
+
+    def measured(rest: torch.Tensor) -> list[torch.Tensor]:
+        found = (*detect(rest, weight, mean), detect(rest, weight, torch.ones_like(weight))[1])
+        return [v.unflatten(0, table.shape[:2])[..., 0] for v in found]
+
+    seen, contrast, own = measured(left)
     single = (left[:, 0] ** 2 * weight).max(1).values.sqrt().unflatten(0, table.shape[:2])
     plain = films.ring_kind == ISOTROPIC
-    turned = torch.where(plain, 0.0, grade(seen, contrast))
-    folded = torch.where(films.ring_kind == FOLDED, grade(fold_seen, fold_contrast), 0.0)
-    grains = torch.where(films.ring_kind == SPOTTED, grade(single, contrast), 0.0)
+    turned = torch.where(plain, 0.0, grade_turned(seen, contrast, own))
+    folded = torch.where(films.ring_kind == FOLDED, grade_turned(*measured(left_fold)), 0.0)
+    grains = torch.where(films.ring_kind == SPOTTED, grade_turned(single, contrast, own), 0.0)
     return turned, folded, grains, (torch.where(plain, 0.0, seen), torch.where(plain, 0.0, contrast))
 
 
@@ -103,6 +117,22 @@ def _sectors(azimuth: torch.Tensor) -> torch.Tensor:
     """Azimuthal tables [B 3 360] as means over the sectors of the polar grid [B 3 A]."""
     wide = azimuth.shape[2] // SECTORS
     return azimuth.roll(wide // 2, 2).reshape(*azimuth.shape[:2], SECTORS, wide).mean(3)
+
+
+def _lopsided(table: torch.Tensor) -> torch.Tensor:
+    """How far tables [B 3 A] are from the nearest that is its own mirror image about some axis: root mean square over the mean.
+
+    Lobes of any fold have a mirror; what many grains make has none. With c_k the Fourier coefficients, the mirror about chi
+    has conj(c_k) exp(2 i k chi), so half the square distance is sum |c_k|^2 - max over chi of Re sum c_k^2 exp(-2 i k chi).
+    """
+    waves = torch.fft.rfft(table)[..., 1:] / table.shape[2]
+    k = torch.arange(1, waves.shape[2] + 1)
+    axes = torch.arange(2 * SECTORS) * (torch.pi / (2 * SECTORS))
+    turn = torch.exp(-2j * k[:, None] * axes)
+    alike = ((waves * waves) @ turn).real.amax(2)
+    # Each wave stands for itself and its conjugate; the nearest symmetric table lies halfway to the mirror image.
+    apart: torch.Tensor = (waves.abs().square().sum(2) - alike).clamp(min=0).sqrt()
+    return apart / table.mean(2).clamp(min=1e-9)
 
 
 def _harmonics(fold: torch.Tensor) -> torch.Tensor:
@@ -125,8 +155,11 @@ def ring_tags(films: Films, rings: Systems) -> Grades:
     """The tags of ring systems alone."""
     visible = rings.ring
     plain = both(visible, 1 - rings.turned)
-    textured = torch.where(films.ring_kind == TEXTURED, both(visible, rings.turned), 0.0)
-    coverage = (films.azimuth > 0.3 * films.azimuth.amax(2, keepdim=True)).float().mean(2)
+    coverage = _coverage(_sectors(films.azimuth))
+    textured = torch.where(films.ring_kind == TEXTURED, both(visible, rings.turned, rings.uneven), 0.0)
+    # So many grains that they touch look like a texture.
+    touching = (films.ring_kind == SPOTTED) & (coverage >= 0.4) & (both(visible, rings.turned) != 0)
+    textured = torch.where(touching, torch.nan, textured)
     spotted = both(rings.grains, visible, 1 - margin(coverage, 0.4, 0.5))
     # Grains and textures modulate a ring too, but without an axis: not for "oriented" to decide.
     irregular = (films.ring_kind == TEXTURED) | (films.ring_kind == SPOTTED)
@@ -149,13 +182,23 @@ def ring_tags(films: Films, rings: Systems) -> Grades:
         "oriented diffuse or halo": _any(halo_turned),
         "spotted ring": torch.where((_any(textured) == 1) & (_any(spotted) != 1), 0.0, _any(spotted)),
         "textured ring": torch.where((_any(spotted) == 1) & (_any(textured) != 1), torch.nan, _any(textured)),
-        "structure factor": _any(
-            torch.where(
-                films.ring_particles == 1, visible, torch.where(films.ring_particles < 0, both(visible, visible * torch.nan), 0.0)
-            )[:, :2]
-        ),
+        "structure factor": _any(_correlated(films, visible)[:, :2]),
         **folds,
     }
+
+
+def _correlated(films: Films, visible: torch.Tensor) -> torch.Tensor:
+    """Structure factor by a lattice of particles [B 3]. Rings of a powder as broad as theirs, and a ring that stands alone, may
+    come of either: nobody can tell."""
+    width = 2.355 * films.ring_sd[..., 0] / films.ring_q[..., 0]
+    open_question = (films.ring_particles < 0) | (width >= BROAD)
+    other = torch.where(open_question & (visible != 0), torch.nan, 0.0)
+    return torch.where(films.ring_particles == 1, visible, other)
+
+
+def _coverage(table: torch.Tensor) -> torch.Tensor:
+    """The share [B 3] of the azimuth that is brighter than three tenths of the brightest sector."""
+    return (table > 0.3 * table.amax(2, keepdim=True)).float().mean(2)
 
 
 def _any(grades: torch.Tensor) -> torch.Tensor:
@@ -185,8 +228,9 @@ def particle_tags(films: Films, grid: Polar) -> Grades:
     form = parts.form(films, grid.q)
     total = form * parts.correlation(films, grid.q)
     basis = ring_basis(grid.q)
-    fringes = grade(*detect(residual(form[:, None], basis, grid.along), grid.along, grid.level))[:, 0]
-    # A smooth knee also differs from every power law; a form factor is named for its minimum, so intensity must rise again.
+    # A smooth knee also differs from every power law; a form factor is named for its minimum, so what only falls explains none.
+    falling = form.cummin(1).values[:, None]
+    fringes = grade(*detect(residual(form[:, None], torch.cat([basis, falling], 1), grid.along), grid.along, grid.level))[:, 0]
     fringes = both(fringes, _fringe_fits(films, grid), margin(_highest(form, grid.radius)[0], 0.02, 0.08))
     shape = (form / form.amax(1, keepdim=True).clamp(min=1e-20))[:, None]
     ordered = grade(*detect(residual(total[:, None], torch.cat([basis, shape], 1), grid.along), grid.along, grid.level))[:, 0]
@@ -243,10 +287,17 @@ def diffuse_tags(films: Films, grid: Polar) -> Grades:
     high = residual(parts.high(films, grid.q)[:, None], powers(grid.q, (0, 1, 2, 3, 4)), grid.along)
     return {
         "diffuse low-q": either(seen[:, 0], torch.where(seen[:, 1] == 0, 0.0, torch.nan)),
-        "diffuse high-q": grade(*detect(high, grid.along, grid.level))[:, 0],
+        "diffuse high-q": either(grade(*detect(high, grid.along, grid.level))[:, 0], _bent(films, grid)),
         "oriented diffuse or halo": turned,
         "2-fold": turned,
     }
+
+
+def _bent(films: Films, grid: Polar) -> torch.Tensor:
+    """Doubtful [B] where the background itself rises or turns with q, which nobody could tell from scattering."""
+    bend = flat(films.flat_ph * films.curve) * grid.radius**2
+    bent = grade(*detect(residual(bend[:, None], powers(grid.q, (0, 1, 2, 3, 4)), grid.along), grid.along, grid.level))[:, 0]
+    return torch.where(bent == 0, 0.0, torch.nan)
 
 
 def _oriented(films: Films, grid: Polar, low: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -261,8 +312,9 @@ def _oriented(films: Films, grid: Polar, low: torch.Tensor) -> tuple[torch.Tenso
     radius = (grid.radius[rows, :, None] * factor[:, None]).flatten(1)
     value = parts.low(these, parts.q_at(these, radius)).reshape(weight.shape)
     mean = (value * weight).sum(2) / weight.sum(2).clamp(min=1e-20)
-    left = (value - mean[..., None]).flatten(1)[:, None]
-    turned[rows] = grade(*detect(left, weight.flatten(1), level.flatten(1)))[:, 0]
+    left, own = (value - mean[..., None]).flatten(1)[:, None], mean[..., None].expand_as(value).flatten(1)
+    seen, contrast = detect(left, weight.flatten(1), level.flatten(1))
+    turned[rows] = grade_turned(seen, contrast, detect(left, weight.flatten(1), own)[1])[:, 0]
     low = low.clone()
     low[rows] = mean
     return low, turned

@@ -52,25 +52,27 @@ def films(numbers: dict[str, Any]) -> Any:
     return SimpleNamespace(**{name: torch.full((1, 1, 1), float(value)) for name, value in numbers.items()})
 
 
-def amplitude(rng: Generator, stage: Stage, shape: torch.Tensor) -> float:
+def amplitude(rng: Generator, stage: Stage, shape: torch.Tensor, telling: torch.Tensor | None = None) -> float:
     """Photons at the maximum of `shape` [R] for a drawn detectability, log-uniform over 1.5-2000 before any nuisance is fitted.
 
     In half of the draws the part is at least a drawn share (2 % to 3 times) of what lies under it: on bright images a large d'
-    alone would still be too faint for the eye. The part is added to the stage.
+    alone would still be too faint for the eye. `telling` [R] is what of the shape is looked for, if not all of it. The part is
+    added to the stage.
     """
+    telling = shape if telling is None else telling
     wanted = 10 ** rng.uniform(0.2, 3.3)
-    strength = _solved(stage, shape, wanted)
+    strength = _solved(stage, shape, telling, wanted)
     if rng.random() < 0.5:
-        under = float(stage.mean[int((shape * stage.pixels.clamp(min=1).sqrt()).argmax())])
-        strength = max(strength, under * 10 ** rng.uniform(-1.7, 0.5))
+        place = int((telling * stage.pixels.clamp(min=1).sqrt()).argmax())
+        strength = max(strength, float(stage.mean[place] / telling[place].clamp(min=1e-6)) * 10 ** rng.uniform(-1.7, 0.5))
     strength = min(strength, 3e5)
     stage.mean = stage.mean + strength * shape
     return strength
 
 
-def _solved(stage: Stage, shape: torch.Tensor, wanted: float) -> float:
-    signal = STRENGTHS * shape
-    seen = ((signal**2 / (stage.mean + signal).clamp(min=1e-6)) @ stage.pixels).sqrt()
+def _solved(stage: Stage, shape: torch.Tensor, telling: torch.Tensor, wanted: float) -> float:
+    signal = STRENGTHS * telling
+    seen = ((signal**2 / (stage.mean + STRENGTHS * shape).clamp(min=1e-6)) @ stage.pixels).sqrt()
     # d' grows with the strength throughout, so the first entry that reaches it is within a factor of 1.8.
     place = int((seen < wanted).sum().clamp(1, len(STRENGTHS) - 1))
     low, high = float(seen[place - 1]), float(seen[place])
@@ -79,12 +81,20 @@ def _solved(stage: Stage, shape: torch.Tensor, wanted: float) -> float:
 
 
 def strengthen(
-    rng: Generator, stage: Stage, name: str, numbers: dict[str, Any], part: Callable[[Any, torch.Tensor], torch.Tensor]
+    rng: Generator,
+    stage: Stage,
+    name: str,
+    numbers: dict[str, Any],
+    part: Callable[[Any, torch.Tensor], torch.Tensor],
+    fringes: bool = False,
 ) -> dict[str, Any]:
-    """`numbers` with `name` set so that `part(films, q)` is seen to a drawn degree."""
+    """`numbers` with `name` set so that `part(films, q)`, or of it what rises again with q, is seen to a drawn degree."""
     shape = part(films(stage.instrument | numbers | {name: 1.0}), stage.q)[0]
     # What lies off the frame may be any times brighter; what has decayed before the frame begins cannot be shown.
     top = float((shape * (stage.pixels > 0)).max())
     if top < 1e-12:
         return numbers | {name: 0.0}
-    return numbers | {name: amplitude(rng, stage, (shape / top).clamp(max=1.0)) / top}
+    shape = (shape / top).clamp(max=1.0)
+    rises = shape - shape.cummin(0).values
+    telling = rises if fringes and float((rises * (stage.pixels > 0)).max()) > 1e-4 else shape
+    return numbers | {name: amplitude(rng, stage, shape, telling) / top}
