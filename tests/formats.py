@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import gzip
+import struct
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,30 @@ def tiff(**how: Any) -> Callable[[Path, Array], Path]:
 def tiff_pages(path: Path, images: Array) -> Path:
     tifffile.imwrite(path / "pages.tif", images, photometric="minisblack")
     return path / "pages.tif"
+
+
+def marccd(path: Path, image: Array) -> Path:
+    """A TIFF of 16 bits with a MarCCD header of 3,072 bytes after the first kilobyte, as a Rayonix detector writes it."""
+    height, width = image.shape
+    tags = {256: width, 257: height, 258: 16, 259: 1, 262: 1, 273: 4096, 277: 1, 278: height, 279: 2 * image.size}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    tiff_head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    number = np.zeros(768, "<i4")
+    number[[26, 160, 193, 227]] = 65535, DISTANCE_M * 1e6, PIXEL_M * 1e9, WAVELENGTH_M * 1e15
+    number[161:163] = np.rint((np.array(CENTRE_PX[::-1]) + 0.5) * 1e3)
+    own = b"\2\0\0\0MMX\0" + number.tobytes()[8:]
+    (path / "a.mccd").write_bytes(tiff_head.ljust(1024, b"\0") + own + image.astype("<u2").tobytes())
+    return path / "a.mccd"
+
+
+def mar345(path: Path, image: Array) -> Path:
+    """An image plate's square scan; its format knows only certain sides."""
+    square = np.zeros((1200, 1200), np.uint32)
+    square[: image.shape[0], : image.shape[1]] = image
+    file = fabio.mar345image.Mar345Image(data=square)
+    file.byteorder = fabio.fabioutils.ENDIANNESS.LITTLE  # fabio's own default is one that its writer refuses
+    file.write(str(path / "a.mar1200"))
+    return path / "a.mar1200"
 
 
 def png(path: Path, image: Array) -> Path:
@@ -224,6 +249,7 @@ SINGLE: dict[str, Callable[[Path, Array], Path]] = {
     "tiff float": tiff(dtype=np.float32, compression="zlib", predictor=True),
     "tiff tiled": tiff(tile=(16, 16), compression="zlib"),
     "bigtiff": tiff(bigtiff=True),
+    "marccd": marccd,
     "png": png,
     "npy": npy,
     "hdf5": plain_h5(),
@@ -250,5 +276,5 @@ STACKS: dict[str, Callable[[Path, Array], Path]] = {
 }
 
 # Those that tell the whole geometry.
-PLACED = {"edf": edf, "cbf": cbf, "nxcansas": nxcansas, "sans": sans}
+PLACED = {"edf": edf, "cbf": cbf, "marccd": marccd, "nxcansas": nxcansas, "sans": sans}
 PLACED |= {"eiger": lambda path, image: eiger(path, image[None]), "nxmx": lambda path, image: nxmx(path, image[None])}

@@ -42,6 +42,13 @@ def test_every_format_gives_the_same_picture(name: str, tmp_path: Path) -> None:
     assert frame.mask.all()
 
 
+def test_an_image_plate_is_read(tmp_path: Path) -> None:
+    frame = one(formats.mar345(tmp_path, IMAGE))
+    assert frame.image.shape == (1200, 1200)
+    np.testing.assert_array_equal(frame.image[: IMAGE.shape[0], : IMAGE.shape[1]], IMAGE)
+    assert not frame.image[IMAGE.shape[0] :].any()
+
+
 @pytest.mark.parametrize("name", formats.STACKS)
 def test_stacks_keep_their_order_and_read_alike_in_a_child(name: str, tmp_path: Path) -> None:
     path = formats.STACKS[name](tmp_path, IMAGES)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -49,6 +50,24 @@ def cutoff(text: str) -> float | None:
     """The highest count that a DECTRIS header calls valid."""
     match = re.search(r"Count_cutoff\s*[:=]?\s*(\d+)", text)
     return float(match[1]) if match else None
+
+
+def from_marccd(head: bytes, shape: tuple[int, int]) -> tuple[Geometry, float | None] | None:
+    """Geometry and highest count in the header of a MarCCD or Rayonix image, which is a TIFF with 3,072 bytes of its own; None
+    where `head`, the first 4,096 bytes of a file, holds none.
+
+    32-bit numbers: distance in um (where it is 0, that of the start), beam (x, y) in thousandths of a pixel, pixel size in nm,
+    wavelength in fm.
+    """
+    if head[1028:1031] != b"MMX" or len(head) < 4096:
+        return None
+    number = [float(n) for n in struct.unpack("<768i", head[1024:4096])]
+    distance, pixel, wavelength = (
+        length_m(v, "", f) for v, f in ((number[160] or number[174], 1e-6), (number[193], 1e-9), (number[227], 1e-15))
+    )
+    x, y, top = number[161] / 1e3, number[162] / 1e3, number[26]
+    centre = (y - CORNER_PX, x - CORNER_PX) if x > 0 and y > 0 else None
+    return Geometry(shape, pixel, wavelength, distance, centre), top if top > 0 else None
 
 
 def from_edf(header: Mapping[str, Any], shape: tuple[int, int]) -> Geometry:

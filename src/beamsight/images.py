@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from beamsight.errors import BadFrame, CannotRead
 from beamsight.frame import Geometry
-from beamsight.geometry_files import cutoff, from_dectris, from_edf, length_m
+from beamsight.geometry_files import cutoff, from_dectris, from_edf, from_marccd, length_m
 from beamsight.stack import FRAME_LIMIT_BYTES, Keys, Stack, check_layout
 
 CBF_START = b"\x0c\x1a\x04\xd5"
@@ -96,8 +96,8 @@ def _tiff_stack(path: str, file: Any, pages: list[Any], start: int | None) -> St
     shape = (int(pages[0].shape[0]), int(pages[0].shape[1]))
     text = str(pages[0].description or "")
     keys = Keys(path) if start is None else Keys(f"{path}?slice=", ((start, start + len(pages), 1),))
-    geometry = from_dectris(text, shape)
-    return Stack(keys, shape, lambda n: _tiff_page(file, pages[n]), geometry, top=cutoff(text), close=file.close)
+    geometry, top = from_marccd(_head(path), shape) or (from_dectris(text, shape), cutoff(text))
+    return Stack(keys, shape, lambda n: _tiff_page(file, pages[n]), geometry, top=top, close=file.close)
 
 
 def _tiff_page(file: Any, page: Any) -> NDArray[Any]:
