@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import lru_cache
 
 import numpy as np
 import pytest
+import torch
 
 from beamsight.detector import Detector
+from beamsight.physics import azimuth
 from beamsight.task import columns, example, find_task
 from beamsight.tasks.scattering_tags.label import NAMES, label
+from beamsight.tasks.scattering_tags.radial import _lopsided, _sectors
 from beamsight.tasks.scattering_tags.scene import Pattern
 from exact_labels import exact, photons_of
 
@@ -89,3 +92,47 @@ def test_a_frame_that_is_clipped_all_over_has_no_label_but_saturation() -> None:
     values = label(columns([scene]), photons_of([scene], clipped, 0, SHAPE))[0]
     told = {name: value for name, value in zip(NAMES, values.tolist(), strict=True) if not np.isnan(value)}
     assert told == {"saturation": 1.0}
+
+
+def tags_of(scene: Pattern, detector: Detector) -> dict[str, float]:
+    values = label(columns([scene]), photons_of([scene], detector, 0, SHAPE))[0]
+    return dict(zip(NAMES, values.tolist(), strict=True))
+
+
+def bright(centre_x: float = 0.5) -> Pattern:
+    """A flat glow of 200 photons a pixel."""
+    scene, _ = frame(0)
+    dark = {f.name: getattr(scene, f.name) * 0 for f in fields(scene) if f.name.endswith("_ph")}
+    return replace(scene, **(dark | {"flat_ph": 200.0, "curve": 0.0, "centre_y": 0.5, "centre_x": centre_x}))
+
+
+def test_clipped_pixels_count_unless_the_mask_took_them_out() -> None:
+    clipping = Detector(saturation_counts=210.0)
+    assert tags_of(bright(), Detector())["saturation"] == 0
+    assert tags_of(bright(), clipping)["saturation"] == 1
+    assert np.isnan(tags_of(bright(), replace(clipping, saturation_masked=1))["saturation"])
+
+
+def test_a_stop_whose_kind_nobody_can_tell_is_doubtful() -> None:
+    disc = Detector(stop_kind=1, stop_size=0.05, stop_arm=0.01, stop_soft=0.001)
+    assert [tags_of(bright(), disc)[f"{kind} beamstop"] for kind in ("circular", "linear", "wedge")] == [1, 0, 0]
+    rod = tags_of(bright(), replace(disc, stop_arm=0.045))
+    off = tags_of(bright(centre_x=-0.2), disc)
+    assert all(np.isnan(found[f"{kind} beamstop"]) for found in (rod, off) for kind in ("circular", "linear"))
+
+
+def test_lobes_have_a_mirror_and_textures_have_none() -> None:
+    lobes = [azimuth.fold(n, 0.6, chi0) for n, chi0 in ((2, 0.3), (4, 1.0), (6, 0.0))]
+    rng = np.random.default_rng(3)
+    assert _lopsided(_sectors(torch.tensor(np.stack(lobes)[None], dtype=torch.float32))).max() < 0.05
+    textures = np.stack([azimuth.texture(rng) for _ in range(30)]).reshape(10, 3, -1)
+    table = _sectors(torch.tensor(textures, dtype=torch.float32))
+    found, slow = _lopsided(table), np.empty((10, 3))
+    for place in np.ndindex(10, 3):
+        values = table[place].numpy()
+        mirrors = [np.roll(values[::-1], n) for n in range(len(values))]
+        slow[place] = min(np.sqrt(np.mean((values - m) ** 2)) / 2 for m in mirrors) / values.mean()
+    # The slow way knows only axes through the middle or the edge of a sector.
+    assert (found.numpy() <= slow + 1e-4).all()
+    assert (found.numpy() >= slow - 0.05).all()
+    assert (found > 0.15).float().mean() > 0.3

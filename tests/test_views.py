@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from beamsight.views import ORDERS, RADII, SECTORS, Polar
+from beamsight.views import ORDERS, RADII, SECTORS, Heights, Polar
 
 SIZE = 96
 Y, X = np.indices((SIZE, SIZE), dtype=np.float64)
@@ -100,3 +100,17 @@ def test_a_frame_without_light_or_trust_gives_finite_numbers() -> None:
     ):
         for part in told(image, mask, centre):
             assert part.isfinite().all()
+
+
+def test_heights_count_the_pixels_at_the_limit_of_a_detector() -> None:
+    image = noisy(np.full((SIZE, SIZE), 50.0))
+    image[10:14, 20:30] = 400
+    image[60, 60] = 1000
+    mask = np.ones_like(image)
+    mask[60, 60] = 0
+    counts, seen = (torch.tensor(a, dtype=torch.float32)[None] for a in (image, mask))
+    found = Heights()(counts, seen)[0].numpy()
+    numbers = [(image[mask > 0] >= share * 400).sum() for share in (1, 0.95, 0.8, 0.5)]
+    assert numbers[0] == 40
+    np.testing.assert_allclose(found, [*(np.log1p(numbers) / 4), np.log1p(400) / 8], rtol=1e-6)
+    assert not Heights()(counts, torch.zeros_like(seen)).any()

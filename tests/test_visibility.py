@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from beamsight.physics.visibility import both, detect, either, grade, hats, margin, powers, residual
+from beamsight.physics.visibility import both, detect, either, grade, grade_turned, hats, margin, powers, residual
 
 NAN = float("nan")
 R = 200
@@ -136,3 +136,11 @@ def test_hats_are_wider_than_rings_and_cover_all() -> None:
     for k in range(1, 4):
         above = q[0][columns[0, k] > 0.5]
         assert (above.max() / above.min()).item() == pytest.approx(2.5, rel=0.03)
+
+
+@pytest.mark.parametrize(
+    ("d", "contrast", "own", "expected"),
+    [(50, 0.1, 0.25, 1), (50, 0.1, 0.15, NAN), (50, 0.1, 0.05, 0), (50, 0.005, 0.9, 0), (2, 0.5, 0.9, 0), (50, 0.03, 0.9, NAN)],
+)
+def test_what_is_turned_is_more_than_instruments_do(d: float, contrast: float, own: float, expected: float) -> None:
+    np.testing.assert_equal(float(grade_turned(*(torch.tensor(float(v)) for v in (d, contrast, own)))), float(expected))
