@@ -19,7 +19,7 @@ import formats
 from beamsight.errors import BadFrame, BeamsightError, CannotRead
 from beamsight.frame import Frame, fit
 from beamsight.masks import masked_share
-from beamsight.sources import Refused, open_frames, read_frames
+from beamsight.sources import Expected, Refused, open_frames, read_frames
 
 IMAGE = formats.picture()
 IMAGES = np.stack([formats.picture(seed) for seed in range(5)])
@@ -320,6 +320,16 @@ def test_on_bad_decides(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Non
     refused: list[Refused] = []
     list(open_frames(tmp_path, on_bad=refused.append))
     assert refused == [Refused(str(tmp_path / "2.npy"), "an empty file")]
+
+
+def test_how_many_frames_there_will_be_is_told(tmp_path: Path) -> None:
+    formats.eiger(tmp_path, IMAGES)
+    formats.edf(tmp_path, IMAGE)
+    (tmp_path / "b.edf").write_text("no image")
+    expected = Expected()
+    coming = read_frames([tmp_path / "series_master.h5", tmp_path / "a.edf", tmp_path / "b.edf"], frames="1:", expected=expected)
+    found = [item for item in coming if isinstance(item, Frame)]
+    assert (len(found), expected.frames, expected.all_found) == (4, 4, True)
 
 
 def test_nothing_is_left_running(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import IO, Any, cast
@@ -71,21 +71,30 @@ def stoppable() -> Iterator[None]:
 
 
 class Progress:
-    """A bar on a terminal, else a line every ten seconds, or nothing when `quiet`. Used as a context; `step` after each frame."""
+    """A bar on a terminal, else a line every ten seconds, or nothing when `quiet`. Used as a context; `step` after each frame.
 
-    def __init__(self, tally: Tally, quiet: bool = False) -> None:
-        self.tally, self.quiet, self.told = tally, quiet, time.monotonic()
+    `expected` gives the frames answered before this run, those known to come, and whether no others will be found.
+    """
+
+    def __init__(self, tally: Tally, quiet: bool, expected: Callable[[], tuple[int, int, bool]]) -> None:
+        self.tally, self.quiet, self.expected, self.told = tally, quiet, expected, time.monotonic()
         self.bar: Any = None
 
     def __enter__(self) -> Progress:
         if not self.quiet and sys.stderr.isatty():
             from rich.console import Console
+            from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
             from rich.progress import Progress as Bar
-            from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
-            columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+            columns = (
+                BarColumn(),
+                TextColumn("{task.description}"),
+                TimeElapsedColumn(),
+                TextColumn("left"),
+                TimeRemainingColumn(),
+            )
             self.bar = Bar(*columns, console=Console(stderr=True), transient=True)
-            self.bar.add_task("reading the first frames")
+            self.bar.add_task("reading the first frames", total=None)
             self.bar.start()
         return self
 
@@ -97,11 +106,14 @@ class Progress:
         """Tell how far the run is, not too often."""
         if self.quiet:
             return
+        before, frames, all_found = self.expected()
+        told = running(self.tally, before, frames, all_found)
         if self.bar is not None:
-            self.bar.update(self.bar.task_ids[0], description=running(self.tally))
+            total = frames if all_found else None
+            self.bar.update(self.bar.task_ids[0], description=told, completed=before + self.tally.frames, total=total)
         elif time.monotonic() - self.told >= QUIET_S:
             self.told = time.monotonic()
-            say(running(self.tally))
+            say(told)
 
 
 def count(frames: int) -> str:
@@ -109,9 +121,11 @@ def count(frames: int) -> str:
     return f"{frames:,} frame{'' if frames == 1 else 's'}"
 
 
-def running(tally: Tally) -> str:
-    """The line while a run goes on."""
-    return f"{count(tally.frames)}, {tally.refused:,} refused, {tally.rate:.1f} frames/s"
+def running(tally: Tally, before: int = 0, expected: int = 0, all_found: bool = False) -> str:
+    """The line while a run goes on: of how many frames, `+` where more may be found."""
+    done = tally.frames + before
+    frames = f"{done:,} of {max(done, expected):,}{'' if all_found else '+'} frames" if expected else count(done)
+    return f"{frames}, {tally.refused:,} refused, {tally.rate:.1f} frames/s"
 
 
 def closing(tally: Tally) -> str:

@@ -63,9 +63,10 @@ def _opened(bundle: Bundle, reading: dict[str, Any], wanted: Wanted) -> Store | 
 
 
 def _answer(bundle: Bundle, paths: list[str], reading: dict[str, Any], wanted: Wanted, store: Store | None, tally: Tally) -> None:
-    from beamsight.sources import read_frames
+    from beamsight.sources import Expected, read_frames
 
-    with Progress(tally, wanted.quiet) as progress:
+    expected, before = Expected(), store.count if store is not None else 0
+    with Progress(tally, wanted.quiet, lambda: (before, expected.frames, expected.all_found)) as progress:
 
         def tell(answer: Answer) -> None:
             if wanted.json:
@@ -73,7 +74,7 @@ def _answer(bundle: Bundle, paths: list[str], reading: dict[str, Any], wanted: W
             progress.step()
 
         skip = cast("Collection[str]", store.done if store is not None else ())
-        coming = cast("Generator[Any]", read_frames(paths, size=bundle.size, skip=skip, **reading))
+        coming = cast("Generator[Any]", read_frames(paths, size=bundle.size, skip=skip, expected=expected, **reading))
         with closing_of(coming) as frames:
             predict_into(store, bundle, frames, tally, wanted.threshold, wanted.report, tell)
     if store is not None:

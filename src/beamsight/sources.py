@@ -130,12 +130,14 @@ def read_frames(
     jobs: int = 1,
     timeout_s: float = TIMEOUT_S,
     memory_bytes: int = MEMORY_BYTES,
+    expected: Expected | None = None,
 ) -> Iterator[Frame | Refused]:
     """Frames, or why there is none, in order, read by `jobs` other processes in `timeout_s` a frame and `memory_bytes` each.
 
     `size`: side in pixels of the square that each frame is fitted to (see `frame.fit`); None leaves them full size. `skip`: keys
-    not to be read again; nothing of them is unpacked. `where`, `mask`, `poni` and `frames` as in `open_frames`. Memory does not
-    grow with the number of frames. Raises CannotRead where mask or .poni file cannot be used.
+    not to be read again; nothing of them is unpacked. `expected` hears how many frames there will be. `where`, `mask`, `poni` and
+    `frames` as in `open_frames`. Memory does not grow with the number of frames. Raises CannotRead where mask or .poni file
+    cannot be used.
     """
     chosen = parse_frames(frames)
     if isinstance(where, np.ndarray):
@@ -151,7 +153,7 @@ def read_frames(
             children.append(child)
         addresses = find_addresses(where, _named_files(mask, poni))
         children[0].wait_ready()
-        yield from _Reading(children, addresses, chosen, skip, AHEAD_FULL if size is None else AHEAD).run()
+        yield from _Reading(children, addresses, chosen, skip, AHEAD_FULL if size is None else AHEAD, expected).run()
 
 
 def _paths(paths: Any) -> Any:
@@ -174,6 +176,14 @@ def _from_memory(
 
 
 @dataclass
+class Expected:
+    """How many frames are known to come; `all_found` once no other file will add to them. Those skipped count too."""
+
+    frames: int = 0
+    all_found: bool = False
+
+
+@dataclass
 class _File:
     """A file on its way: its plan, then its frames that are left to ask for, then those asked for."""
 
@@ -189,9 +199,16 @@ class _Reading:
     """Keeps every process busy with the frames that come next, and hands them out in order."""
 
     def __init__(
-        self, children: list[Child], addresses: Iterator[Address | Nowhere], chosen: slice, skip: Collection[str], ahead: int
+        self,
+        children: list[Child],
+        addresses: Iterator[Address | Nowhere],
+        chosen: slice,
+        skip: Collection[str],
+        ahead: int,
+        expected: Expected | None,
     ) -> None:
         self.children, self.addresses, self.chosen, self.skip, self.ahead = children, addresses, chosen, skip, ahead
+        self.expected = expected or Expected()
         self.files: deque[_File | Refused] = deque()
 
     def run(self) -> Iterator[Frame | Refused]:
@@ -225,7 +242,9 @@ class _Reading:
             return False
         if file.left is None:
             keys = [Keys(**k) for k in file.plan.header["stacks"]]
-            file.few, file.left = sum(map(len, keys)) < self.ahead, self._wanted(keys)
+            total = sum(map(len, keys))
+            file.few, file.left = total < self.ahead, self._wanted(keys)
+            self.expected.frames += len(range(total)[self.chosen])
         step = next(file.left, None)
         if step is None:
             return False
@@ -251,6 +270,7 @@ class _Reading:
             if address_key(address) not in self.skip:
                 self.files.append(_File(address, child, child.ask(Request(address))))
                 return True
+        self.expected.all_found = all(isinstance(f, Refused) or f.left is not None for f in self.files)
         return False
 
 
