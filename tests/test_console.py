@@ -13,15 +13,20 @@ from beamsight.console import Stopped, running, stoppable
 from beamsight.predict import Tally
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_the_first_signal_stops_and_leaves_the_second_to_the_system(number: signal.Signals) -> None:
-    before = signal.getsignal(number)
-    with pytest.raises(Stopped) as stopped, stoppable():
+def stopped_by(number: signal.Signals) -> None:
+    with stoppable():
         try:
             os.kill(os.getpid(), number)
         finally:
             # While the run tidies up, another one is no longer caught.
             assert signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_stops_and_leaves_the_second_to_the_system(number: signal.Signals) -> None:
+    before = signal.getsignal(number)
+    with pytest.raises(Stopped) as stopped:
+        stopped_by(number)
     assert stopped.value.status == 128 + number
     assert signal.getsignal(number) == before
 
