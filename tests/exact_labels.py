@@ -19,7 +19,8 @@ from beamsight.tasks.scattering_tags.render import render
 from beamsight.tasks.scattering_tags.scene import FOLDED, ISOTROPIC, ORDERS, SPOTS, SPOTTED, SYSTEMS, TEXTURED, Pattern, place
 
 SEEN, UNSEEN, CONTRAST, NO_CONTRAST = 10.0, 3.0, 0.05, 0.01
-TURNED, NOT_TURNED = 0.2, 0.1
+TURNED, NOT_TURNED = 0.25, 0.15
+SPOT, ARC = 4.0, 6.0
 Image = np.ndarray
 
 
@@ -162,7 +163,9 @@ def ring_tags(v: View) -> dict[str, float]:
         folded = grade_turned(*around(v, whole, profile, int(fold))) if kind == FOLDED else 0.0
         width = 2.355 * scene.ring_sd[n, 0] / scene.ring_q[n, 0]
         wide = margin(width, 0.301, 0.40)
-        ring = both(either(shows, *(grade(*ring_basis(c)) for c in single)), 1 - wide)
+        arc = margin(arc_length(scene, n, width), SPOT, ARC) if kind == FOLDED else 1.0
+        lit = both(either(shows, *(grade(*ring_basis(c)) for c in single)), 1 - wide)
+        ring = both(lit, arc)
         halo = both(either(shows, grade(*decays(whole))), wide)
         irregular = kind in (TEXTURED, SPOTTED)
         turned_ring = both(ring, turned)
@@ -173,7 +176,7 @@ def ring_tags(v: View) -> dict[str, float]:
         found["textured"].append(turned_ring if irregular else 0.0)
         found["oriented halo"].append(both(halo, turned))
         for m in (2, 4, 6):
-            found[str(m)].append(both(either(ring, halo), folded) if fold == m else 0.0)
+            found[str(m)].append(both(either(lit, halo), folded) if fold == m else 0.0)
     grades = {name: either(*values) for name, values in found.items()}
     twofold = np.nan if grades["2"] == 0 and grades["textured"] != 0 else grades["2"]
     kept = {name: grades[name] for name in ("ring", "halo", "isotropic ring", "oriented ring")}
@@ -185,6 +188,12 @@ def ring_tags(v: View) -> dict[str, float]:
         "6-fold": grades["6"],
         "oriented diffuse or halo": either(grades["oriented halo"], oriented),
     }
+
+
+def arc_length(scene: Pattern, system: int, width: float) -> float:
+    """Length of a lobe at half height over the ring's relative width."""
+    table = scene.azimuth[system]
+    return float((table > table.max() / 2).mean() * 2 * np.pi / scene.ring_fold[system] / width)
 
 
 def _kept(v: View, system: int, order: int | None = None) -> Pattern:

@@ -140,7 +140,7 @@ def test_hats_are_wider_than_rings_and_cover_all() -> None:
 
 @pytest.mark.parametrize(
     ("d", "contrast", "own", "expected"),
-    [(50, 0.1, 0.25, 1), (50, 0.1, 0.15, NAN), (50, 0.1, 0.05, 0), (50, 0.005, 0.9, 0), (2, 0.5, 0.9, 0), (50, 0.03, 0.9, NAN)],
+    [(50, 0.1, 0.3, 1), (50, 0.1, 0.2, NAN), (50, 0.1, 0.1, 0), (50, 0.005, 0.9, 0), (2, 0.5, 0.9, 0), (50, 0.03, 0.9, NAN)],
 )
 def test_what_is_turned_is_more_than_instruments_do(d: float, contrast: float, own: float, expected: float) -> None:
     np.testing.assert_equal(float(grade_turned(*(torch.tensor(float(v)) for v in (d, contrast, own)))), float(expected))

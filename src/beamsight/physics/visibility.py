@@ -14,9 +14,10 @@ import torch
 
 SEEN, UNSEEN = 10.0, 3.0  # d' from which a careful person says yes, and below which no
 CONTRAST, NO_CONTRAST = 0.05, 0.01  # a log display shows nothing below about five per cent
-# Of a part's own light: polarisation, absorption and uneven detectors turn a tenth of an isotropic ring's light around, so what
-# is oriented has twice as much. Poisson's kernel of eta 0.2, the weakest orientation that generators name, has a quarter.
-TURNED, NOT_TURNED = 0.2, 0.1
+# Of a part's own light: polarisation, absorption and uneven detectors turn a tenth of an isotropic ring's light around, and on
+# a log display of three decades 15 % (brightest to darkest 1.6) is a fifteenth of the colours. Poisson's kernel of eta 0.2, the
+# weakest orientation that generators name, has 25 %.
+TURNED, NOT_TURNED = 0.25, 0.15
 
 
 def grade(detectability: torch.Tensor, contrast: torch.Tensor, seen: float = SEEN) -> torch.Tensor:

@@ -166,7 +166,7 @@ def _ring_system(rng: Generator, stage: Stage, family: str) -> tuple[Any, ...]:
     first = _q(rng, stage, 0.03, 0.6)
     ratios, weights, particles = _lattice(rng)
     # Widths: strain grows with q, crystal size does not.
-    width = _log(rng, s.BROAD, 0.30) if particles == 1 else _log(rng, 0.006, 0.30)
+    width = _log(rng, 0.05, 0.30) if particles == 1 else _log(rng, 0.006, 0.30)
     sd = first * width / 2.355 * (1 + rng.uniform(0, 1) * (ratios - 1))
     narrowest = float(np.interp(0.0018, stage.radius[0] - stage.radius[0, 0], stage.q[0] - stage.q[0, 0]))
     return (weights, first * ratios, np.maximum(sd, narrowest), *_modulation(rng, family, particles))

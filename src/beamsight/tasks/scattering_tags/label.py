@@ -88,7 +88,7 @@ def exposed_films(films: Films, exposure: torch.Tensor) -> Films:
 def arc_tags(films: Films, rings: Systems) -> dict[str, torch.Tensor]:
     """Arcs so short that they are spots, and spots on a ring, which the tag "peaks" leaves open."""
     lobes = (films.ring_kind == FOLDED) & (rings.folded == 1) & (rings.ring != 0)
-    short, between = lobes & (rings.arc < 4), lobes & (rings.arc < 10)
+    short, between = lobes & (rings.long == 0), lobes & (rings.long != 1)
     grainy = (films.ring_kind == SPOTTED) & (rings.turned != 0)
     row = short & (films.ring_fold == 2) & ((rings.orders == 1).sum(2) >= 2)
     doubt = (between | grainy).any(1)

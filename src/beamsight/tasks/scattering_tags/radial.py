@@ -13,16 +13,17 @@ from beamsight.physics.visibility import both, counted, detect, either, grade, g
 from beamsight.tasks.scattering_tags import parts
 from beamsight.tasks.scattering_tags.parts import Films, chosen, flat
 from beamsight.tasks.scattering_tags.polar import SECTORS, Polar
-from beamsight.tasks.scattering_tags.scene import BROAD, FOLDED, ISOTROPIC, ORDERS, SPOTTED, TEXTURED
+from beamsight.tasks.scattering_tags.scene import FOLDED, ISOTROPIC, ORDERS, SPOTTED, TEXTURED
 
+SPOT, ARC = 4.0, 6.0  # lengths over widths: a lobe below the first is a spot, one from the second an arc
 Grades = dict[str, torch.Tensor]  # of [B]: 1 present, 0 absent, NaN doubtful
 
 
 @dataclass(frozen=True)
 class Systems:
     """Per ring system [B 3]: `ring`, `halo` grades of presence, `turned` of azimuthal modulation, `folded` of its symmetry,
-    `grains` of single maxima, `uneven` of what no mirror explains, `arc` length of a lobe over its width; `orders` [B 3 10] grade
-    of each order; `detectability` [B 3] d' as a ring."""
+    `grains` of single maxima, `uneven` of what no mirror explains, `arc` length of a lobe over its width, `long` whether it is an
+    arc and no spot; `orders` [B 3 10] grade of each order; `detectability` [B 3] d' as a ring."""
 
     ring: torch.Tensor
     halo: torch.Tensor
@@ -31,6 +32,7 @@ class Systems:
     grains: torch.Tensor
     uneven: torch.Tensor
     arc: torch.Tensor
+    long: torch.Tensor
     orders: torch.Tensor
     detectability: torch.Tensor
 
@@ -58,6 +60,7 @@ def systems(films: Films, grid: Polar) -> Systems:
     broad = grade(torch.hypot(wide, strength[0]), torch.maximum(wide_contrast, strength[1]))
     width = 2.355 * films.ring_sd[..., 0] / films.ring_q[..., 0]
     is_ring, is_halo = 1 - margin(width, 0.301, 0.40), margin(width, 0.301, 0.40)
+    arc = _arc(films, width)
     return Systems(
         ring=both(narrow, is_ring),
         halo=both(broad, is_halo),
@@ -65,7 +68,8 @@ def systems(films: Films, grid: Polar) -> Systems:
         folded=folded,
         grains=grains,
         uneven=margin(_lopsided(_sectors(films.azimuth)), 0.05, 0.15),
-        arc=_arc(films, width),
+        arc=arc,
+        long=torch.where(films.ring_kind == FOLDED, margin(arc, SPOT, ARC), 1.0),
         orders=orders,
         detectability=detectability,
     )
@@ -145,7 +149,7 @@ def _harmonics(fold: torch.Tensor) -> torch.Tensor:
 
 
 def _arc(films: Films, width: torch.Tensor) -> torch.Tensor:
-    """Length of a lobe over its radial width [B 3]: below about 4 an arc is a spot."""
+    """Length of a lobe over its radial width [B 3]."""
     top = films.azimuth.amax(2, keepdim=True)
     share = (films.azimuth > top / 2).float().mean(2)
     return share * 2 * torch.pi / films.ring_fold.clamp(min=1) / width
@@ -153,7 +157,8 @@ def _arc(films: Films, width: torch.Tensor) -> torch.Tensor:
 
 def ring_tags(films: Films, rings: Systems) -> Grades:
     """The tags of ring systems alone."""
-    visible = rings.ring
+    # Lobes as short as spots are no ring to anyone.
+    visible = both(rings.ring, rings.long)
     plain = both(visible, 1 - rings.turned)
     coverage = _coverage(_sectors(films.azimuth))
     textured = torch.where(films.ring_kind == TEXTURED, both(visible, rings.turned, rings.uneven), 0.0)
@@ -167,7 +172,7 @@ def ring_tags(films: Films, rings: Systems) -> Grades:
     oriented = torch.where(irregular & (turned != 0), torch.nan, turned)
     halo_turned = both(rings.halo, rings.turned)
     folds = {
-        f"{n}-fold": _any(torch.where(films.ring_fold == n, both(either(visible, rings.halo), rings.folded), 0.0))
+        f"{n}-fold": _any(torch.where(films.ring_fold == n, both(either(rings.ring, rings.halo), rings.folded), 0.0))
         for n in (2, 4, 6)
     }
     grainy = _any(torch.where(irregular, turned, 0.0))
@@ -188,11 +193,8 @@ def ring_tags(films: Films, rings: Systems) -> Grades:
 
 
 def _correlated(films: Films, visible: torch.Tensor) -> torch.Tensor:
-    """Structure factor by a lattice of particles [B 3]. Rings of a powder as broad as theirs, and a ring that stands alone, may
-    come of either: nobody can tell."""
-    width = 2.355 * films.ring_sd[..., 0] / films.ring_q[..., 0]
-    open_question = (films.ring_particles < 0) | (width >= BROAD)
-    other = torch.where(open_question & (visible != 0), torch.nan, 0.0)
+    """Structure factor by a lattice of particles [B 3]; a ring that stands alone may come of particles or of a powder."""
+    other = torch.where((films.ring_particles < 0) & (visible != 0), torch.nan, 0.0)
     return torch.where(films.ring_particles == 1, visible, other)
 
 

@@ -16,8 +16,6 @@ POWER_LAW, ORNSTEIN_ZERNIKE, DEBYE_BUECHE, GUINIER = range(4)
 SPHERE, CORE_SHELL, TABLED = range(3)
 NO_PEAKS, ISOLATED, IN_LINE, NET = range(4)
 
-BROAD = 0.05  # full width over place from which rings of lattices of particles are drawn: powders' are mostly sharper
-
 
 @dataclass(frozen=True)
 class Pattern:
