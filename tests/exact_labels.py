@@ -20,7 +20,7 @@ from beamsight.tasks.scattering_tags.scene import FOLDED, ISOTROPIC, ORDERS, SPO
 
 SEEN, UNSEEN, CONTRAST, NO_CONTRAST = 10.0, 3.0, 0.05, 0.01
 TURNED, NOT_TURNED = 0.25, 0.15
-SPOT, ARC = 4.0, 6.0
+LONG, LONG_RAD = (3.0, 6.0), (0.15, 0.3)
 Image = np.ndarray
 
 
@@ -163,7 +163,8 @@ def ring_tags(v: View) -> dict[str, float]:
         folded = grade_turned(*around(v, whole, profile, int(fold))) if kind == FOLDED else 0.0
         width = 2.355 * scene.ring_sd[n, 0] / scene.ring_q[n, 0]
         wide = margin(width, 0.301, 0.40)
-        arc = margin(arc_length(scene, n, width), SPOT, ARC) if kind == FOLDED else 1.0
+        lobe = lobe_rad(scene, n) if kind == FOLDED else 2 * np.pi
+        arc = np.nan if either(margin(lobe / width, *LONG), margin(lobe, *LONG_RAD)) == 0 else 1.0
         lit = both(either(shows, *(grade(*ring_basis(c)) for c in single)), 1 - wide)
         ring = both(lit, arc)
         halo = both(either(shows, grade(*decays(whole))), wide)
@@ -190,10 +191,10 @@ def ring_tags(v: View) -> dict[str, float]:
     }
 
 
-def arc_length(scene: Pattern, system: int, width: float) -> float:
-    """Length of a lobe at half height over the ring's relative width."""
+def lobe_rad(scene: Pattern, system: int) -> float:
+    """Full width of a lobe at half height."""
     table = scene.azimuth[system]
-    return float((table > table.max() / 2).mean() * 2 * np.pi / scene.ring_fold[system] / width)
+    return float((table > table.max() / 2).mean() * 2 * np.pi / scene.ring_fold[system])
 
 
 def _kept(v: View, system: int, order: int | None = None) -> Pattern:

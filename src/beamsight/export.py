@@ -51,7 +51,7 @@ BATCH = 32
 NOTED = ("torch", "onnx", "openvino", "numpy")
 # The largest difference in a calibrated probability between graph and eager network that is let through: of the order of
 # sums, with which a told centre moves and pixels change cells, and of arithmetic in bfloat16, which otherwise is not offered.
-TOLERANCE = {"f32": 0.01, "bf16": 0.05}
+TOLERANCE = {"f32": 0.05, "bf16": 0.05}
 
 
 def export(run: str | Path, out: str | Path, task: Task | None = None, chosen: int = CHOSEN, scored: int = SCORED) -> Path:

@@ -15,7 +15,7 @@ from beamsight.tasks.scattering_tags.parts import Films, chosen, flat
 from beamsight.tasks.scattering_tags.polar import SECTORS, Polar
 from beamsight.tasks.scattering_tags.scene import FOLDED, ISOTROPIC, ORDERS, SPOTTED, TEXTURED
 
-SPOT, ARC = 4.0, 6.0  # lengths over widths: a lobe below the first is a spot, one from the second an arc
+LONG, LONG_RAD = (3.0, 6.0), (0.15, 0.3)  # length over width, and angle: a lobe below both first ones is a spot, not an arc
 Grades = dict[str, torch.Tensor]  # of [B]: 1 present, 0 absent, NaN doubtful
 
 
@@ -69,7 +69,7 @@ def systems(films: Films, grid: Polar) -> Systems:
         grains=grains,
         uneven=margin(_lopsided(_sectors(films.azimuth)), 0.05, 0.15),
         arc=arc,
-        long=torch.where(films.ring_kind == FOLDED, margin(arc, SPOT, ARC), 1.0),
+        long=torch.where(films.ring_kind == FOLDED, either(margin(arc, *LONG), margin(arc * width, *LONG_RAD)), 1.0),
         orders=orders,
         detectability=detectability,
     )
@@ -157,8 +157,8 @@ def _arc(films: Films, width: torch.Tensor) -> torch.Tensor:
 
 def ring_tags(films: Films, rings: Systems) -> Grades:
     """The tags of ring systems alone."""
-    # Lobes as short as spots are no ring to anyone.
-    visible = both(rings.ring, rings.long)
+    # Two, four or six lobes as short as spots: some say ring, some do not.
+    visible = both(rings.ring, torch.where(rings.long == 0, torch.nan, 1.0))
     plain = both(visible, 1 - rings.turned)
     coverage = _coverage(_sectors(films.azimuth))
     textured = torch.where(films.ring_kind == TEXTURED, both(visible, rings.turned, rings.uneven), 0.0)
