@@ -88,7 +88,7 @@ def test_labels_agree_with_the_rule_on_many_frames() -> None:
 
 def test_a_frame_that_is_clipped_all_over_has_no_label_but_saturation() -> None:
     scene, detector = frame(0)
-    clipped = replace(detector, saturation_counts=0.0, saturation_share=1.0)
+    clipped = replace(detector, saturation_counts=0.0, saturation_share=1.0, saturation_masked=0)
     values = label(columns([scene]), photons_of([scene], clipped, 0, SHAPE))[0]
     told = {name: value for name, value in zip(NAMES, values.tolist(), strict=True) if not np.isnan(value)}
     assert told == {"saturation": 1.0}
