@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from beamsight.task import Batch, Task, example, exposures, make_batch
 from beamsight.tasks.scattering_tags.label import exposed_films
 from beamsight.tasks.scattering_tags.polar import polar
-from beamsight.tasks.scattering_tags.radial import systems
+from beamsight.tasks.scattering_tags.systems import systems
 
 Floats = NDArray[np.float64]
 

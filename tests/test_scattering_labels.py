@@ -15,8 +15,8 @@ from beamsight.detector import Detector
 from beamsight.physics import azimuth
 from beamsight.task import columns, example, find_task
 from beamsight.tasks.scattering_tags.label import NAMES, label
-from beamsight.tasks.scattering_tags.radial import _lopsided, _sectors
 from beamsight.tasks.scattering_tags.scene import Pattern
+from beamsight.tasks.scattering_tags.systems import _lopsided, sectors
 from exact_labels import exact, photons_of
 
 TASK = find_task("scattering-tags")
@@ -124,9 +124,9 @@ def test_a_stop_whose_kind_nobody_can_tell_is_doubtful() -> None:
 def test_lobes_have_a_mirror_and_textures_have_none() -> None:
     lobes = [azimuth.fold(n, 0.6, chi0) for n, chi0 in ((2, 0.3), (4, 1.0), (6, 0.0))]
     rng = np.random.default_rng(3)
-    assert _lopsided(_sectors(torch.tensor(np.stack(lobes)[None], dtype=torch.float32))).max() < 0.05
+    assert _lopsided(sectors(torch.tensor(np.stack(lobes)[None], dtype=torch.float32))).max() < 0.05
     textures = np.stack([azimuth.texture(rng) for _ in range(30)]).reshape(10, 3, -1)
-    table = _sectors(torch.tensor(textures, dtype=torch.float32))
+    table = sectors(torch.tensor(textures, dtype=torch.float32))
     found, slow = _lopsided(table), np.empty((10, 3))
     for place in np.ndindex(10, 3):
         values = table[place].numpy()

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import torch
 
+Grades = dict[str, torch.Tensor]  # of [B]: 1 present, 0 absent, NaN doubtful
+
 SEEN, UNSEEN = 10.0, 3.0  # d' from which a careful person says yes, and below which no
 CONTRAST, NO_CONTRAST = 0.05, 0.01  # a log display shows nothing below about five per cent
 # Of a part's own light: polarisation, absorption and uneven detectors turn a tenth of an isotropic ring's light around, and on
@@ -64,6 +66,11 @@ def hats(q: torch.Tensor, factor: float = 2.5, count: int = 8) -> torch.Tensor:
     """[B M R] triangles in log q whose width is `factor`: wider than any ring, narrower than a decay. From the highest q down."""
     place = torch.log(q[:, -1:] / q.clamp(min=1e-30)) / torch.log(torch.tensor(factor))
     return torch.stack([(1 - (place - k).abs()).clamp(min=0.0) for k in range(count)], 1)
+
+
+def ring_basis(q: torch.Tensor) -> torch.Tensor:
+    """[B M R] what a ring, a fringe or an order could be mistaken for."""
+    return torch.cat([powers(q, (0, 1, 2, 3, 4)), hats(q)], 1)
 
 
 def residual(parts: torch.Tensor, basis: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

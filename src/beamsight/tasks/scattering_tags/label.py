@@ -15,8 +15,9 @@ from beamsight.tasks.scattering_tags.levels import level_tags, stop_tags
 from beamsight.tasks.scattering_tags.local import layer_tags, spot_tags, surface_tags
 from beamsight.tasks.scattering_tags.parts import Films
 from beamsight.tasks.scattering_tags.polar import polar
-from beamsight.tasks.scattering_tags.radial import Systems, diffuse_tags, particle_tags, ring_tags, systems
-from beamsight.tasks.scattering_tags.scene import FOLDED, SPOTTED
+from beamsight.tasks.scattering_tags.radial import diffuse_tags, particle_tags
+from beamsight.tasks.scattering_tags.rings import arc_tags, ring_tags
+from beamsight.tasks.scattering_tags.systems import systems
 
 NAMES = (
     "ring",
@@ -83,15 +84,3 @@ def exposed_films(films: Films, exposure: torch.Tensor) -> Films:
     photons = {name: value for name, value in vars(films).items() if name.endswith("_ph")}
     scaled = {name: v * exposure.reshape(-1, *[1] * (v.ndim - 1)) for name, v in photons.items()}
     return cast("Films", replace(cast("Any", films), **scaled))
-
-
-def arc_tags(films: Films, rings: Systems) -> dict[str, torch.Tensor]:
-    """Arcs so short that they are spots, and spots on a ring, which the tag "peaks" leaves open."""
-    lobes = (films.ring_kind == FOLDED) & (rings.folded == 1) & (rings.ring != 0)
-    short, between = lobes & (rings.long == 0), lobes & (rings.long != 1)
-    grainy = (films.ring_kind == SPOTTED) & (rings.turned != 0)
-    row = short & (films.ring_fold == 2) & ((rings.orders == 1).sum(2) >= 2)
-    doubt = (between | grainy).any(1)
-    peaks = torch.where(short.any(1), 1.0, torch.where(doubt, torch.nan, 0.0))
-    line = torch.where(row.any(1), 1.0, torch.where(between.any(1), torch.nan, 0.0))
-    return {"peaks": peaks, "peaks in line": line}

@@ -7,12 +7,10 @@ from __future__ import annotations
 import torch
 
 from beamsight.detector import STOPS, Exposed
-from beamsight.physics.visibility import SEEN, UNSEEN, margin
+from beamsight.physics.visibility import SEEN, UNSEEN, Grades, margin
 from beamsight.tasks.scattering_tags import parts
 from beamsight.tasks.scattering_tags.parts import Films
 from beamsight.tasks.scattering_tags.render import lengths
-
-Grades = dict[str, torch.Tensor]
 
 STRIDE = 2  # every second pixel of every second row: thin rings are seldom missed in a block, and it is a quarter of the work
 BLOCK = 8  # pixels a side

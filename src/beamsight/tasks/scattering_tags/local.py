@@ -10,13 +10,11 @@ from typing import Any, cast
 import torch
 
 from beamsight.detector import Exposed
-from beamsight.physics.visibility import CONTRAST, counted, either, grade
+from beamsight.physics.visibility import CONTRAST, Grades, counted, either, grade
 from beamsight.tasks.scattering_tags import parts
 from beamsight.tasks.scattering_tags.parts import Films, chosen
 from beamsight.tasks.scattering_tags.render import lengths
 from beamsight.tasks.scattering_tags.scene import IN_LINE, NET
-
-Grades = dict[str, torch.Tensor]
 
 SEEN_SPOT = 7.0  # a spot's place draws the eye, so less is needed than for a ring
 REACH, SAMPLES = 1.75, 5  # a spot is sampled at so many places a side, so many standard deviations to either side
