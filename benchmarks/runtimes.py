@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from beamsight import bundle
 from beamsight.networks import Whole, build_network
-from beamsight.runtime import runtime
+from beamsight.runtime import compiled
 from beamsight.views import build_view
 from studies.rows import ROOT, Row, keep, show
 
@@ -47,14 +47,21 @@ def eager(model: bundle.Bundle) -> Run:
 def onnx_runtime(model: bundle.Bundle) -> Run:
     """ONNX Runtime in single precision."""
     session = onnxruntime.InferenceSession(model.onnx, providers=["CPUExecutionProvider"])
-    return lambda counts, mask: session.run(["logits"], {"counts": counts, "mask": mask})[0]
+    names = [i.name for i in session.get_inputs()]
+    return lambda counts, mask: session.run(["logits"], given(names, counts, mask))[0]
+
+
+def given(names: list[str], counts: Logits, mask: Logits) -> dict[str, Logits]:
+    """What a graph with inputs of these names takes; the beam's centre is not told."""
+    every = {"counts": counts, "mask": mask, "centre": np.full((len(counts), 2), np.nan, np.float32)}
+    return {name: every[name] for name in names}
 
 
 def open_vino(model: bundle.Bundle, precision: str) -> Run:
-    """OpenVINO, "f32" or "bf16"."""
-    core = runtime().Core()
-    compiled = core.compile_model(core.read_model(model.onnx, b""), "CPU", {"INFERENCE_PRECISION_HINT": precision})
-    return lambda counts, mask: np.array(compiled({"counts": counts, "mask": mask})["logits"])
+    """OpenVINO; "bf16": the convolutions, as answering has them."""
+    graph = compiled(model.onnx, precision)
+    names = [i.any_name for i in graph.inputs]
+    return lambda counts, mask: np.array(graph(given(names, counts, mask))["logits"])
 
 
 def milliseconds(run: Run, counts: Logits, mask: Logits, rounds: int) -> float:

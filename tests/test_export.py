@@ -58,7 +58,8 @@ def test_the_graph_equals_the_network_at_any_batch_size(run: Path, bundle: Path,
 def test_the_card_holds_the_measured_difference(run: Path, bundle: Path) -> None:
     card = load(bundle).card
     assert card["difference"]["f32"] < 0.03
-    assert card["precision"] == ("bf16" if card["difference"]["bf16"] <= 0.05 else "f32")
+    close = card["difference"]["bf16"] <= 0.05 and card["difference"]["bf16 found"] <= 0.25
+    assert card["precision"] == ("bf16" if close else "f32")
     scale, shift = (np.array(card["calibration"][k]) for k in ("scale", "shift"))
     whole = eager(run)
     # The card compares with what ships: weights rounded to half precision.

@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
@@ -27,7 +28,7 @@ from beamsight.errors import BadBundle, BadFrame, UnknownTask
 from beamsight.frame import Frame, Geometry, fit
 from beamsight.masks import trusted
 from beamsight.modelfiles import MAX_HEADER_BYTES, check_onnx, check_safetensors, refuse_pickle
-from beamsight.runtime import runtime
+from beamsight.runtime import compiled
 from beamsight.targets import OneOf, Tags, Target
 
 SHIPPED = Path(__file__).parent / "bundles"
@@ -117,23 +118,36 @@ class Bundle:
 
     def _run(self, frames: Asked | Iterable[Asked], batch: int) -> Iterator[tuple[list[tuple[Any, str | None]], Any, Any, float]]:
         """(items and what is wrong with them, logits, embeddings, seconds a frame) of each batch; arrays are of good items."""
-        with ThreadPoolExecutor(1) as pool:
-            # The graph is compiled while the first frames are read.
-            graph = pool.submit(lambda: self._graph)
-            coming = iter(_each(frames))
-            while group := [_seen(f, self.size) for f in islice(coming, batch)]:
+        single = _is_one(frames)
+        coming = iter(_each(frames))
+        with self._compiling("_single" if single else "_graph") as graph:
+            while group := [_seen(f, self.size) for f in islice(coming, 1 if single else batch)]:
                 start = time.perf_counter()
                 good = [frame for frame, trouble in group if trouble is None and isinstance(frame, Frame)]
-                logits, embedding = _infer(graph.result(), good) if good else ((), ())
+                logits, embedding = _infer(graph(), good) if good else ((), ())
                 yield group, logits, embedding, (time.perf_counter() - start) / max(1, len(good))
+
+    @contextmanager
+    def _compiling(self, name: str) -> Iterator[Callable[[], Any]]:
+        """Gives a function that gives the graph of that name, which is compiled while the first frames are read."""
+        if name in vars(self):
+            yield lambda: getattr(self, name)
+            return
+        with ThreadPoolExecutor(1) as pool:
+            yield pool.submit(getattr, self, name).result
 
     @cached_property
     def _graph(self) -> Any:
+        return self._compiled(None)
+
+    @cached_property
+    def _single(self) -> Any:
+        # What a loop beside a camera asks, frame by frame.
+        return self._compiled(1)
+
+    def _compiled(self, frames: int | None) -> Any:
         try:
-            core = runtime().Core()
-            # From memory, so that what runs is what was checked, and no other file can be reached.
-            model = core.read_model(self.onnx, b"")
-            return core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": self.card["precision"]})
+            return compiled(self.onnx, self.card["precision"], frames)
         except RuntimeError as error:
             raise BadBundle(f"{self.folder / MODEL}: OpenVINO cannot run the graph: {_first_line(error)}") from None
 
@@ -240,9 +254,12 @@ def _limits(card: dict[str, Any], threshold: float | Sequence[float] | None) -> 
     return own if threshold is None else [float(t) for t in np.broadcast_to(np.asarray(threshold, float), len(own))]
 
 
+def _is_one(frames: Asked | Iterable[Asked]) -> bool:
+    return isinstance(frames, Frame) or hasattr(frames, "reason") or (isinstance(frames, np.ndarray) and frames.ndim == 2)
+
+
 def _each(frames: Asked | Iterable[Asked]) -> Iterator[Frame | Refusal]:
-    one = isinstance(frames, Frame) or hasattr(frames, "reason") or (isinstance(frames, np.ndarray) and frames.ndim == 2)
-    items = cast("Iterable[Asked]", [frames] if one else frames)
+    items = cast("Iterable[Asked]", [frames] if _is_one(frames) else frames)
     for number, item in enumerate(items):
         yield _frame(item, f"array/{number:08d}") if isinstance(item, np.ndarray) else item
 

@@ -37,7 +37,7 @@ from beamsight.examples import TEST, VALIDATION, Examples, simulated
 from beamsight.joint import Joint
 from beamsight.networks import Whole, build_network
 from beamsight.recipe import Recipe
-from beamsight.runtime import runtime
+from beamsight.runtime import compiled
 from beamsight.targets import OneOf, Target
 from beamsight.task import Task, find_task
 from beamsight.train import RUN, every_other
@@ -50,8 +50,10 @@ BATCH = 32
 # Packages whose versions the card notes.
 NOTED = ("torch", "onnx", "openvino", "numpy")
 # The largest difference in a calibrated probability between graph and eager network that is let through: of the order of
-# sums, with which a told centre moves and pixels change cells, and of arithmetic in bfloat16, which otherwise is not offered.
+# sums, and of bfloat16 in convolutions, which otherwise is not offered. Where the image tells the centre, a difference in
+# the last bits may move it by a quarter of a pixel, and thin rings with it.
 TOLERANCE = {"f32": 0.05, "bf16": 0.05}
+TOLERANCE_FOUND = {"f32": 0.05, "bf16": 0.25}
 
 
 def export(run: str | Path, out: str | Path, task: Task | None = None, chosen: int = CHOSEN, scored: int = SCORED) -> Path:
@@ -74,7 +76,7 @@ def export(run: str | Path, out: str | Path, task: Task | None = None, chosen: i
     limits = thresholds(probability, truth)
     card = {
         **_said(task, recipe),
-        "precision": "bf16" if differences["bf16"] <= TOLERANCE["bf16"] else "f32",
+        "precision": "bf16" if _close(differences, "bf16") else "f32",
         "threshold": limits.tolist(),
         "doubtful": doubtful_bands(probability, truth, limits).tolist(),
         "calibration": {"scale": scale.tolist(), "shift": shift.tolist(), "frames": len(truth)},
@@ -165,9 +167,10 @@ def _answer(whole: Whole, examples: Examples) -> tuple[NDArray[Any], NDArray[Any
 
 
 def compare(graph: Path, whole: Whole, task: Task, recipe: Recipe, scale: NDArray[Any], shift: NDArray[Any]) -> dict[str, float]:
-    """The largest difference of a calibrated probability between graph and eager network on simulated frames, by precision.
+    """The largest difference of a calibrated probability between graph and eager network on simulated frames, by precision;
+    under "... found" that of frames whose centre the network had to find.
 
-    In batches of three, whatever was exported. Raises BeamsightError where float32 differs by more than TOLERANCE.
+    In batches of three, whatever was exported. Raises BeamsightError where float32 differs by more than is let through.
     """
     examples = simulated(task, recipe.size, recipe.seed, TEST[-COMPARED:])
 
@@ -175,16 +178,25 @@ def compare(graph: Path, whole: Whole, task: Task, recipe: Recipe, scale: NDArra
         return task.target.probability((logits * scale + shift).astype(np.float32))
 
     eager = probability(_answer(whole, examples)[0])
-    found = {p: float(np.abs(eager - probability(_run(graph, examples, p))).max()) for p in TOLERANCE}
-    if not found["f32"] <= TOLERANCE["f32"]:
+    found: dict[str, float] = {}
+    for precision in TOLERANCE:
+        apart = np.abs(eager - probability(_run(graph, examples, precision))).max(1)
+        # The centre of every other frame is hidden.
+        found |= {precision: float(apart[::2].max()), f"{precision} found": float(apart[1::2].max())}
+    if not _close(found, "f32"):
         raise BeamsightError(
             f"{graph} differs from the network it was made of by {found['f32']:.3f} in a probability; not exported"
         )
     return found
 
 
+def _close(differences: dict[str, float], precision: str) -> bool:
+    told, found = differences[precision], differences[f"{precision} found"]
+    return told <= TOLERANCE[precision] and found <= TOLERANCE_FOUND[precision]
+
+
 def _run(graph: Path, examples: Examples, precision: str) -> NDArray[Any]:
-    model = runtime().Core().compile_model(str(graph), "CPU", {"INFERENCE_PRECISION_HINT": precision})
+    model = compiled(graph.read_bytes(), precision)
     every = {"counts": examples.counts, "mask": examples.mask.float(), "centre": every_other(examples.centre)}
     given = {name: every[name].numpy() for name in (i.any_name for i in model.inputs)}
     batches = [slice(n, n + 3) for n in range(0, len(examples), 3)]

@@ -1,0 +1,52 @@
+"""The graph as it runs: narrow where that is harmless, and the same for one frame as for many."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+import numpy as np
+import pytest
+
+from beamsight.bundle import Bundle, load
+from beamsight.frame import Frame
+from beamsight.runtime import _narrow, compiled, runtime
+from beamsight.task import find_task, frames_of, make_batch
+
+
+@pytest.fixture(scope="module")
+def bundle() -> Bundle:
+    return load("scattering-tags")
+
+
+@pytest.fixture(scope="module")
+def frames(bundle: Bundle) -> list[Frame]:
+    task = find_task("scattering-tags")
+    return frames_of(task, 5, make_batch(task, 5, range(12)))
+
+
+def given(frames: list[Frame]) -> dict[str, np.ndarray]:
+    return {
+        "counts": np.stack([np.where(f.mask, f.image, 0) for f in frames]).astype(np.float32),
+        "mask": np.stack([f.mask for f in frames]).astype(np.float32),
+        "centre": np.array([f.geometry.centre_px for f in frames], np.float32),
+    }
+
+
+def test_only_convolutions_and_what_is_between_them_are_narrow(bundle: Bundle) -> None:
+    model = runtime().Core().read_model(bundle.onnx, b"")
+    _narrow(model)
+    nodes = [n for n in model.get_ordered_ops() if n.get_output_size()]
+    narrow = [n.get_type_name() for n in nodes if n.get_output_element_type(0).get_type_name() == "bf16"]
+    assert narrow.count("Convolution") >= 15
+    assert set(narrow) == {"Convolution", "Relu", "Add", "Convert"}
+
+
+def test_narrow_convolutions_answer_alike_where_the_centre_is_told(bundle: Bundle, frames: list[Frame]) -> None:
+    logits = {p: compiled(bundle.onnx, p)(given(frames))["logits"] for p in ("f32", "bf16")}
+    apart = np.abs(bundle.probability(logits["f32"]) - bundle.probability(logits["bf16"]))
+    assert 0 < apart.max() <= 0.05
+
+
+def test_one_frame_by_itself_is_answered_as_among_others(bundle: Bundle, frames: list[Frame]) -> None:
+    together = [a.probability for a in bundle.predict(frames)]
+    for frame, expected in zip(frames, together, strict=True):
+        alone = next(bundle.predict(frame)).probability
+        assert alone == pytest.approx(expected, abs=0.05)
