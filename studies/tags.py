@@ -78,13 +78,13 @@ def best_number(numbers: Floats, truth: Floats) -> Floats:
     return average_precision(signed[half:][:, chosen], truth[half:])
 
 
-def family_loss(bundle: Bundle, task: Task, n: int) -> tuple[float, float]:
-    """Mean AP of a model on n scenes seen by detectors of the kinds it was taught, and on the same scenes by kinds left out."""
+def family_loss(bundle: Bundle, task: Task, n: int) -> float:
+    """Points of mean AP that a model loses from n scenes seen by counters to the same seen by CCDs and neutron detectors."""
     pair = []
     for detector in (taught_detector, left_out_detector):
         said, truth, _, _ = answered({"": bundle}, replace(task, detector=detector), n)
         pair.append(mean(average_precision(said[""], truth)))
-    return pair[0], pair[1]
+    return 100 * (pair[0] - pair[1])
 
 
 def table(names: tuple[str, ...], truth: Floats, said: dict[str, Floats], number: Floats) -> str:
@@ -104,11 +104,10 @@ def table(names: tuple[str, ...], truth: Floats, said: dict[str, Floats], number
     return "\n".join([*lines, "| mean | | | " + " | ".join(f"{mean(c):.3f}" for c in columns.values()) + " |"])
 
 
-def rows(truth: Floats, said: dict[str, Floats], number: Floats, families: tuple[float, float] | None) -> list[Row]:
+def rows(truth: Floats, said: dict[str, Floats], number: Floats, left_out: float | None, taught: float | None) -> list[Row]:
     """The figures that were asked for."""
     ap = average_precision(said["ours"], truth)
     peer = mean(average_precision(said["AlexNet"], truth)) if "AlexNet" in said else None
-    loss = None if families is None else 100 * (families[0] - families[1])
     return [
         Row(
             "mean AP over visible and absent",
@@ -124,7 +123,8 @@ def rows(truth: Floats, said: dict[str, Floats], number: Floats, families: tuple
         Row("lowest AP of a tag", float(np.nanmin(ap)), "", 0.90, "higher"),
         Row("mean AP of the best single number", mean(number), ""),
         Row("expected calibration error over tags", mean(calibration_error(said["ours"], truth)), "", 0.03, "lower"),
-        Row("mean AP lost on detector kinds left out of training", loss, "points", 2.0, "lower", "never tried"),
+        Row("mean AP lost on detector kinds left out of training", left_out, "points", 2.0, "lower", "never tried"),
+        Row("the same by the shipped model, which was taught them: what is harder to see", taught, "points", better="lower"),
     ]
 
 
@@ -144,10 +144,11 @@ def main() -> None:
     )
     said, truth, numbers, batches = answered(bundles, task, n)
     number = best_number(numbers, truth)
-    families = family_loss(load(str(options.counters)), task, n // 2) if options.counters else None
+    left_out = family_loss(load(str(options.counters)), task, n // 2) if options.counters else None
+    taught = family_loss(bundles["ours"], task, n // 2) if options.counters else None
     told = table(task.target.names, truth, said, number)
     print(told)
-    figures = rows(truth, said, number, families)
+    figures = rows(truth, said, number, left_out, taught)
     show(figures, f"{n} unseen simulated frames, seed {SEED}")
     if not options.quick:
         keep(figures, OUT / "tags.json")
