@@ -54,7 +54,7 @@ def show(rows: Sequence[Row], title: str) -> None:
 
 def keep(rows: Sequence[Row], path: Path) -> None:
     """Writes the rows as a JSON list, each with the command that measured it and the machine it ran on."""
-    command = " ".join(["python", _relative(sys.argv[0]), *sys.argv[1:]])
+    command = " ".join(["python", _relative(sys.argv[0]), *map(_named, sys.argv[1:])])
     told = [asdict(row) | {"value": _rounded(row.value), "peer_value": _rounded(row.peer_value)} for row in rows]
     path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps([row | {"command": command, "machine": machine()} for row in told], indent=1, ensure_ascii=False)
@@ -84,6 +84,12 @@ def _cpuinfo() -> list[str]:
 def _relative(path: str) -> str:
     full = Path(path).resolve()
     return str(full.relative_to(ROOT)) if full.is_relative_to(ROOT) else path
+
+
+def _named(argument: str) -> str:
+    """The argument as it is kept: of a path elsewhere only its last two names, as its folder is nobody else's."""
+    place = _relative(argument)
+    return "/".join(Path(place).parts[-2:]) if Path(place).is_absolute() else argument
 
 
 def _rounded(value: float | None) -> float | None:
