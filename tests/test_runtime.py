@@ -5,7 +5,7 @@
 import numpy as np
 import pytest
 
-from beamsight.bundle import Bundle, load
+from beamsight.bundle import Bundle, _infer, load
 from beamsight.frame import Frame
 from beamsight.runtime import _narrow, compiled, runtime
 from beamsight.task import find_task, frames_of, make_batch
@@ -22,14 +22,6 @@ def frames(bundle: Bundle) -> list[Frame]:
     return frames_of(task, 5, make_batch(task, 5, range(12)))
 
 
-def given(frames: list[Frame]) -> dict[str, np.ndarray]:
-    return {
-        "counts": np.stack([np.where(f.mask, f.image, 0) for f in frames]).astype(np.float32),
-        "mask": np.stack([f.mask for f in frames]).astype(np.float32),
-        "centre": np.array([f.geometry.centre_px for f in frames], np.float32),
-    }
-
-
 def test_only_convolutions_and_what_is_between_them_are_narrow(bundle: Bundle) -> None:
     model = runtime().Core().read_model(bundle.onnx, b"")
     _narrow(model)
@@ -40,7 +32,7 @@ def test_only_convolutions_and_what_is_between_them_are_narrow(bundle: Bundle) -
 
 
 def test_narrow_convolutions_answer_alike_where_the_centre_is_told(bundle: Bundle, frames: list[Frame]) -> None:
-    logits = {p: compiled(bundle.onnx, p)(given(frames))["logits"] for p in ("f32", "bf16")}
+    logits = {p: _infer(compiled(bundle.onnx, p), frames)[0] for p in ("f32", "bf16")}
     apart = np.abs(bundle.probability(logits["f32"]) - bundle.probability(logits["bf16"]))
     assert 0 < apart.max() <= 0.05
 

@@ -118,10 +118,9 @@ class Bundle:
 
     def _run(self, frames: Asked | Iterable[Asked], batch: int) -> Iterator[tuple[list[tuple[Any, str | None]], Any, Any, float]]:
         """(items and what is wrong with them, logits, embeddings, seconds a frame) of each batch; arrays are of good items."""
-        single = _is_one(frames)
         coming = iter(_each(frames))
-        with self._compiling("_single" if single else "_graph") as graph:
-            while group := [_seen(f, self.size) for f in islice(coming, 1 if single else batch)]:
+        with self._compiling("_single" if _is_one(frames) else "_graph") as graph:
+            while group := [_seen(f, self.size) for f in islice(coming, batch)]:
                 start = time.perf_counter()
                 good = [frame for frame, trouble in group if trouble is None and isinstance(frame, Frame)]
                 logits, embedding = _infer(graph(), good) if good else ((), ())

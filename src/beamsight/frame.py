@@ -126,18 +126,19 @@ def _resample(values: NDArray[np.float32], n: int, axis: int) -> NDArray[np.floa
     edges = np.arange(n) * old // n
     if old < n:
         return np.asarray(np.take(values, edges, axis=axis))
+    run, rest = divmod(old, n)
+    if rest == 0 and axis == 0:
+        return np.asarray(np.add.reduce(values.reshape(n, run, -1), 1))
+    if rest == 0:
+        return np.asarray(values.reshape(-1, n, run) @ np.ones(run, np.float32))
     if axis == 0:
         return _summed_rows(values, edges)
-    if old % n == 0:
-        return np.asarray(values.reshape(-1, n, old // n) @ np.ones(old // n, np.float32))
     # Whole rows added to whole rows: along the other axis it takes four times as long.
     return np.ascontiguousarray(_summed_rows(np.ascontiguousarray(values.T), edges).T)
 
 
 def _summed_rows(values: NDArray[np.float32], edges: NDArray[np.intp]) -> NDArray[np.float32]:
     lengths = np.diff(edges, append=len(values))
-    if lengths.min() == lengths.max():
-        return np.asarray(np.add.reduce(values.reshape(len(edges), lengths[0], -1), 1))
     total = values[edges]
     for j in range(1, int(lengths.max())):
         longer = lengths > j

@@ -21,7 +21,7 @@ def runtime() -> Any:
 
 
 def compiled(graph: bytes, precision: str, frames: int | None = None) -> Any:
-    """An ONNX `graph` ready to run on this processor, for any number of frames, or for exactly `frames`, which saves a sixth.
+    """An ONNX `graph` ready to run on this processor, for any number of frames, or for exactly `frames`, which is quicker.
 
     `precision` "f32", or "bf16": convolutions and what is between them in bfloat16, where the processor has it. All else stays in
     float32, as the cell of a pixel, a sum of thousands or a logarithm is nothing that eight bits can hold. From memory, so

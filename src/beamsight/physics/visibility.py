@@ -16,9 +16,9 @@ Grades = dict[str, torch.Tensor]  # of [B]: 1 present, 0 absent, NaN doubtful
 
 SEEN, UNSEEN = 10.0, 3.0  # d' from which a careful person says yes, and below which no
 CONTRAST, NO_CONTRAST = 0.05, 0.01  # a log display shows nothing below about five per cent
-# Of a part's own light: polarisation, absorption and uneven detectors turn a tenth of an isotropic ring's light around, and on
-# a log display of three decades 15 % (brightest to darkest 1.6) is a fifteenth of the colours. Poisson's kernel of eta 0.2, the
-# weakest orientation that generators name, has 25 %.
+# Of a part's own light, weighted as contrast is: polarisation, absorption and uneven detectors turn a tenth of an isotropic
+# ring's light around, and a wave of 15 % (brightest to darkest 1.4) is a twentieth of the colours of a log display of three
+# decades. Poisson's kernel of eta 0.2, the weakest orientation that generators name, has 36 % so, and 26 % as a plain mean.
 TURNED, NOT_TURNED = 0.25, 0.15
 
 

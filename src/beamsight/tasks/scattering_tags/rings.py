@@ -82,7 +82,7 @@ def _many(films: Films, orders: torch.Tensor) -> torch.Tensor:
     return counted(sure, perhaps, 5)
 
 
-def arc_tags(films: Films, rings: Systems) -> dict[str, torch.Tensor]:
+def arc_tags(films: Films, rings: Systems) -> Grades:
     """Arcs so short that they are spots, and spots on a ring, which the tag "peaks" leaves open."""
     lobes = (films.ring_kind == FOLDED) & (rings.folded == 1) & (rings.ring != 0)
     short, between = lobes & (rings.long == 0), lobes & (rings.long != 1)

@@ -21,8 +21,8 @@ LONG, LONG_RAD = (3.0, 6.0), (0.15, 0.3)  # length over width, and angle: a lobe
 @dataclass(frozen=True)
 class Systems:
     """Per ring system [B 3]: `ring`, `halo` grades of presence, `turned` of azimuthal modulation, `folded` of its symmetry,
-    `grains` of single maxima, `uneven` of what no mirror explains, `arc` length of a lobe over its width, `long` whether it is an
-    arc and no spot; `orders` [B 3 10] grade of each order; `detectability` [B 3] d' as a ring."""
+    `grains` of single maxima, `uneven` of what no mirror explains, `long` whether a lobe is an arc and no
+    spot; `orders` [B 3 10] grade of each order; `detectability` [B 3] d' as a ring."""
 
     ring: torch.Tensor
     halo: torch.Tensor
@@ -30,7 +30,6 @@ class Systems:
     folded: torch.Tensor
     grains: torch.Tensor
     uneven: torch.Tensor
-    arc: torch.Tensor
     long: torch.Tensor
     orders: torch.Tensor
     detectability: torch.Tensor
@@ -62,7 +61,6 @@ def systems(films: Films, grid: Polar) -> Systems:
         folded=folded,
         grains=grains,
         uneven=margin(_lopsided(sectors(films.azimuth)), 0.05, 0.15),
-        arc=arc,
         long=torch.where(films.ring_kind == FOLDED, either(margin(arc, *LONG), margin(arc * width, *LONG_RAD)), 1.0),
         orders=orders,
         detectability=detectability,
