@@ -120,7 +120,7 @@ def rows(results: list[Verdict], alexnet: list[Verdict] | None) -> list[Row]:
     found, claimed = sum(len(v.found) for v in results), sum(len(v.claimed) for v in results)
     usual = usual_tags()
     return [
-        Row("recall on twelve real images", recall, "", 0.9, "higher", "never tried", "AlexNet, same training data", peers[0]),
+        Row("recall on twelve real images", recall, "", 0.9, "higher", "never tried", "AlexNet, same simulation", peers[0]),
         Row(
             "precision on twelve real images",
             precision,
@@ -128,7 +128,7 @@ def rows(results: list[Verdict], alexnet: list[Verdict] | None) -> list[Row]:
             0.9,
             "higher",
             "never tried",
-            "AlexNet, same training data",
+            "AlexNet, same simulation",
             peers[1],
         ),
         Row("precision, every unjudged stop counted as wrong", found / max(found + claimed + strict, 1), ""),
