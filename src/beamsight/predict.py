@@ -70,12 +70,13 @@ def predict_into(
     waiting: deque[Frame | Refusal] = deque()
     for answer in bundle.predict(_watched(frames, waiting, tally), threshold=threshold):
         item = waiting.popleft()
-        tally.add(answer)
         if store is not None:
             # The picture first: a line that is there is never looked at again.
             if pictures and isinstance(item, Frame):
                 keep_picture(store.folder, store.count, item)
             store.add(answer)
+        # Counted once it is kept: a run that is stopped while it draws a picture says what it leaves behind.
+        tally.add(answer)
         if tell is not None:
             tell(answer)
 
