@@ -1,4 +1,4 @@
-"""The network that sees a frame twice: as it is, and around its beam."""
+"""The network that sees a frame as it is, around its beam, and by its Fourier-Bessel coefficients."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from beamsight.blocks import Along, Residual, Turning, TurningResidual, along, halve
+from beamsight.coefficients import FEATURES, ORDERS, Coefficients
 from beamsight.views import Heights, Polar
 
 EMBEDDING = 256
-IMAGE, RINGS, CELLS = 128, 160, 64
+IMAGE, RINGS, CELLS, WAVELETS = 128, 160, 64, 96
 BLOCK = (8, 4)  # rings and sectors side by side in one place of the grid of cells
 WAVES = (0, 1, 2, 3, 4, 5, 6, 8)
 
@@ -21,17 +22,29 @@ class Joint(nn.Module):
 
     The image's half halves five times; from its coarsest grid come the centre and what lies at a place: stops, spots, rods.
     About the centre, cells of rings and sectors are convolved around the circle, and their harmonics join the rings' own
-    profile; whatever is summed over a ring is decided there.
+    profile; whatever is summed over a ring is decided there. Fourier-Bessel coefficients tell of many-fold order.
+
+    `view` says what the answer may rest on: "image", "coefficients", "rings" (the image and its rings), or "joint" (all). The
+    image tells the centre in any case. `size` is the frame's side in pixels.
     """
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, width: int, view: str = "rings", size: int = 256) -> None:
         super().__init__()
         self.fine, self.coarse = _image_stages(channels)
         self.votes = Votes(128, IMAGE)
-        self.polar, self.rings = Polar(), Rings(Polar.channels, Polar.features)
-        self.heights = Heights()
-        told = 3 + Heights.features
-        self.embed = nn.Sequential(nn.Linear(2 * IMAGE + 2 * RINGS + told, EMBEDDING), nn.ReLU())
+        self.by_image, self.by_rings = view != "coefficients", view in ("rings", "joint")
+        self.by_orders = view in ("coefficients", "joint")
+        told = 3
+        if self.by_image:
+            self.heights = Heights()
+            told += 2 * IMAGE + Heights.features
+        if self.by_rings:
+            self.polar, self.rings = Polar(), Rings(Polar.channels, Polar.features)
+            told += 2 * RINGS
+        if self.by_orders:
+            self.coefficients, self.orders = Coefficients(size), Orders(FEATURES * (ORDERS + 1))
+            told += 2 * WAVELETS
+        self.embed = nn.Sequential(nn.Linear(told, EMBEDDING), nn.ReLU())
         self.head = nn.Linear(EMBEDDING, width)
 
     def forward(self, x: Tensor, counts: Tensor, mask: Tensor, centre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -44,10 +57,13 @@ class Joint(nn.Module):
         known = ~centre.isnan()
         # To a quarter of a pixel, or the last bit of a sum would move pixels from cell to cell and no two runtimes agree.
         used = torch.where(known, centre, (guess.detach() * 4).round() / 4)
-        rings = self.rings(*self.polar(counts, mask, used))
-        told = torch.cat([used / counts.shape[1] - 0.5, known[:, :1].float(), self.heights(counts, mask)], 1)
-        pooled = torch.cat([grid.mean((2, 3)), grid.amax((2, 3)), rings, told.to(rings)], 1)
-        embedding = self.embed(pooled)
+        told = [grid.mean((2, 3)), grid.amax((2, 3))] if self.by_image else []
+        told += [self.rings(*self.polar(counts, mask, used))] if self.by_rings else []
+        told += [used / counts.shape[1] - 0.5, known[:, :1]]
+        told += [self.heights(counts, mask)] if self.by_image else []
+        # Last, so that a network without them can lend its weights to one with them.
+        told += [self.orders(self.coefficients(counts, mask, used))] if self.by_orders else []
+        embedding = self.embed(torch.cat([part.to(grid) for part in told], 1))
         return self.head(embedding), embedding, guess
 
 
@@ -110,6 +126,23 @@ class Rings(nn.Module):
         power = torch.log1p(power.permute(0, 1, 3, 2).flatten(1, 2))
         joined = self.join(torch.cat([self.profile(profile), grid.mean(3), grid.amax(3), power.to(grid)], 1))
         return torch.cat([joined.mean(2), joined.amax(2)], 1)
+
+
+class Orders(nn.Module):
+    """Coefficients [N C K], all angular orders of a radial order side by side, to one row [N 2 * WAVELETS]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.stages = nn.Sequential(
+            along(channels, 64, 5), Along(64),
+            along(64, WAVELETS, 3, 2), Along(WAVELETS),
+            along(WAVELETS, WAVELETS, 3, 2), Along(WAVELETS),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """See the class."""
+        found = self.stages(x)
+        return torch.cat([found.mean(2), found.amax(2)], 1)
 
 
 def _image_stages(channels: int) -> tuple[nn.Sequential, nn.Sequential]:

@@ -103,7 +103,7 @@ def start(target: Target, recipe: Recipe, device: str = "cpu") -> State:
     """A training before its first step: weights from the recipe's seed."""
     torch.manual_seed(recipe.seed)
     channels = build_view(recipe.view).shape(recipe.size, recipe.size)[0]
-    network = build_network(recipe.network, channels, target.width).to(device)
+    network = build_network(recipe.network, channels, target.width, recipe.view, recipe.size).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast, and unknown to the stubs
     # Biases and norms are left free: to shrink them would shift what the network calls zero.
     matrices = [p for p in network.parameters() if p.ndim > 1]
