@@ -49,21 +49,22 @@ class Joint(nn.Module):
 
     def forward(self, x: Tensor, counts: Tensor, mask: Tensor, centre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[N C S S], counts and mask [N S S], centre [N 2] px (NaN = unknown) to logits [N T], embedding [N E] and the centre
-        [N 2] px as the image alone tells it."""
+        as the image alone tells it, with its spread, [N 3] px."""
         fine = self.fine(x)
         grid = self.coarse(fine)
         with torch.autocast(counts.device.type, enabled=False):  # in bfloat16 a place is known to half a pixel
-            guess = (self.votes(fine.float(), grid.float()) + 0.5) * counts.shape[1] - 0.5
+            told = self.votes(fine.float(), grid.float()) * counts.shape[1]
+            guess = torch.cat([told[:, :2] + (counts.shape[1] - 1) / 2, told[:, 2:]], 1)
         known = ~centre.isnan()
         # To a quarter of a pixel, or the last bit of a sum would move pixels from cell to cell and no two runtimes agree.
-        used = torch.where(known, centre, (guess.detach() * 4).round() / 4)
-        told = [grid.mean((2, 3)), grid.amax((2, 3))] if self.by_image else []
-        told += [self.rings(*self.polar(counts, mask, used))] if self.by_rings else []
-        told += [used / counts.shape[1] - 0.5, known[:, :1]]
-        told += [self.heights(counts, mask)] if self.by_image else []
+        used = torch.where(known, centre, (guess[:, :2].detach() * 4).round() / 4)
+        seen = [grid.mean((2, 3)), grid.amax((2, 3))] if self.by_image else []
+        seen += [self.rings(*self.polar(counts, mask, used))] if self.by_rings else []
+        seen += [used / counts.shape[1] - 0.5, known[:, :1]]
+        seen += [self.heights(counts, mask)] if self.by_image else []
         # Last, so that a network without them can lend its weights to one with them.
-        told += [self.orders(self.coefficients(counts, mask, used))] if self.by_orders else []
-        embedding = self.embed(torch.cat([part.to(grid) for part in told], 1))
+        seen += [self.orders(self.coefficients(counts, mask, used))] if self.by_orders else []
+        embedding = self.embed(torch.cat([part.to(grid) for part in seen], 1))
         return self.head(embedding), embedding, guess
 
 
@@ -72,7 +73,9 @@ class Votes(nn.Module):
 
     Each place p of a grid gives a normal v of its line, and a point p + d with a weight u; the whole image gives a rough point r
     with a weight. The centre minimises sum (v (c - p))^2 + u |c - p - d|^2 + weight |c - r|^2: two linear equations. So it may
-    lie off the frame, and many places make it sharper than any of them knows it.
+    lie off the frame, and many places make it sharper than any of them knows it. How far the votes disagree says how well it is
+    known: with A the equations' matrix and g the slope that each vote leaves at the centre, its covariance is
+    A^-1 (sum of g g^T) A^-1 (Huber, Proc. Fifth Berkeley Symp. 1, 221 (1967)), up to a factor that validation frames tell.
     """
 
     def __init__(self, fine: int, coarse: int) -> None:
@@ -84,7 +87,7 @@ class Votes(nn.Module):
         )  # fmt: skip
 
     def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        """[N F h w] and [N C h' w'] to [N 2] (y, x) in sides of the frame from its middle."""
+        """[N F h w] and [N C h' w'] to [N 3]: (y, x) and the spread of both, in sides of the frame, from its middle."""
         place = _middles(fine.shape[2], fine.shape[3]).to(fine)
         votes: Tensor = self.vote(fine).flatten(2)
         normal, step = votes[:, :2], votes[:, 3:]
@@ -98,7 +101,14 @@ class Votes(nn.Module):
         ends = straight[:, 0] * straight[:, 1] - cross * cross
         y = straight[:, 1] * right[:, 0] - cross * right[:, 1]
         x = straight[:, 0] * right[:, 1] - cross * right[:, 0]
-        return torch.stack([y, x], 1) / ends[:, None]
+        centre = torch.stack([y, x], 1) / ends[:, None]
+        left = normal * ((normal * centre[:, :, None]).sum(1, keepdim=True) - reach) + sure * (centre[:, :, None] - place - step)
+        slopes = torch.cat([left, (weight[:, None] * (centre - rough[:, :2]))[:, :, None]], 2)
+        solved = torch.stack([straight[:, 1:] * slopes[:, 0] - cross[:, None] * slopes[:, 1],
+                              straight[:, :1] * slopes[:, 1] - cross[:, None] * slopes[:, 0]], 1) / ends[:, None, None]  # fmt: skip
+        # No gradient: the network should agree with the truth, not with itself.
+        spread = (solved.detach().square().sum((1, 2)) + 1e-12).sqrt()
+        return torch.cat([centre, spread[:, None]], 1)
 
 
 class Rings(nn.Module):
