@@ -104,10 +104,10 @@ class Votes(nn.Module):
         centre = torch.stack([y, x], 1) / ends[:, None]
         left = normal * ((normal * centre[:, :, None]).sum(1, keepdim=True) - reach) + sure * (centre[:, :, None] - place - step)
         slopes = torch.cat([left, (weight[:, None] * (centre - rough[:, :2]))[:, :, None]], 2)
-        solved = torch.stack([straight[:, 1:] * slopes[:, 0] - cross[:, None] * slopes[:, 1],
-                              straight[:, :1] * slopes[:, 1] - cross[:, None] * slopes[:, 0]], 1) / ends[:, None, None]  # fmt: skip
+        down = straight[:, 1:] * slopes[:, 0] - cross[:, None] * slopes[:, 1]
+        along = straight[:, :1] * slopes[:, 1] - cross[:, None] * slopes[:, 0]
         # No gradient: the network should agree with the truth, not with itself.
-        spread = (solved.detach().square().sum((1, 2)) + 1e-12).sqrt()
+        spread = ((down.square() + along.square()).sum(1).detach() / ends**2 + 1e-12).sqrt().detach()
         return torch.cat([centre, spread[:, None]], 1)
 
 
