@@ -134,18 +134,21 @@ def _jobs(kind: str, jobs: int, stack: ExitStack) -> Any:
     return client
 
 
-def in_order(client: Any, function: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
+def in_order(
+    client: Any, function: Callable[[Item], Result], items: Iterable[Item], ahead: int, urgent: bool = False
+) -> Iterator[Result]:
     """`function` of each item, done by the workers of `client`; results in the order of `items`, at most `ahead` on their way.
 
-    A piece whose worker dies is done again by another. Raises what `function` raises, and BeamsightError where a piece kills
-    every worker that takes it, no worker is left for NO_WORKER_S, or the scheduler is gone.
+    A piece whose worker dies is done again by another; `urgent` ones go before others that wait. Raises what `function`
+    raises, and BeamsightError where a piece kills every worker that takes it, no worker is left for NO_WORKER_S, or the
+    scheduler is gone.
     """
     waiting: deque[Any] = deque()
     coming = iter(items)
     try:
         for item in coming:
             # Each call is its own: two equal items are two pieces.
-            waiting.append(client.submit(function, item, pure=False))
+            waiting.append(client.submit(function, item, pure=False, priority=int(urgent)))
             if len(waiting) >= ahead:
                 yield _result(client, waiting.popleft())
         while waiting:
