@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 from beamsight.errors import BeamsightError
@@ -94,6 +95,8 @@ def _local(workers: int, stack: ExitStack) -> Any:
 @contextmanager
 def _deaf_to_interrupt() -> Iterator[None]:
     """Threads and processes started here never hear Ctrl-C, which reaches the whole group: the client ends them in good order."""
+    # Python starts this process with the first of them, and lets SIGINT through again when it did.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
