@@ -8,8 +8,11 @@ function of the files, so one that is lost with its worker is answered again by 
 
 from __future__ import annotations
 
+import errno
+import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
@@ -22,7 +25,7 @@ from beamsight.bundle import MODEL, SHIPPED, Bundle, load
 from beamsight.children import Child
 from beamsight.cluster import in_order
 from beamsight.display import thumbnail
-from beamsight.errors import BadBundle
+from beamsight.errors import BadBundle, CannotRead
 from beamsight.frame import Frame
 from beamsight.predict import Tally, answered
 from beamsight.report import is_shown, keep_picture
@@ -131,6 +134,9 @@ def predict_over(
         course.learn(done.tally)
         for line in done.lines:
             tell(line)
+    # Nobody else needs them; that a worker is gone by now changes nothing.
+    with suppress(Exception):
+        client.run(forget, on_error="ignore")
 
 
 def _keep(done: Answered, store: Store | None) -> None:
@@ -144,7 +150,7 @@ def _keep(done: Answered, store: Store | None) -> None:
 
 def _files(found: Iterable[Address | Nowhere], skip: Collection[str], course: _Course) -> Iterator[list[Address | Nowhere]]:
     """Files in few, then many, at once; without those that were refused before."""
-    left = (f for f in found if isinstance(f, Nowhere) or address_key(f) not in skip)
+    left = (f for f in found if address_key(f) not in skip)
     while some := list(islice(left, course.files)):
         course.files = min(MAX_FILES, 4 * course.files)
         yield some
@@ -156,12 +162,20 @@ def _steps(
     """Every frame that is to be answered, and every file that cannot be."""
     for file in (file for files in listed for file in files):
         if isinstance(file, Refused):
+            _check_seen(file)
             yield file
             continue
         address, keys = file
         course.expected.frames += len(range(sum(map(len, keys)))[chosen])
         yield from ((address, place) for place in wanted(keys, chosen, skip))
     course.expected.all_found = True
+
+
+def _check_seen(file: Refused) -> None:
+    """Raises CannotRead where a worker finds no file though there is one: to refuse it would hide the mistake."""
+    path = file.key.split("::")[0]
+    if file.reason == os.strerror(errno.ENOENT).lower() and Path(path).exists():
+        raise CannotRead(f"{path}: a worker does not see it; every machine must have the files under the same path")
 
 
 def _bunches(steps: Iterator[Step], course: _Course) -> Iterator[Bunch]:
@@ -197,19 +211,25 @@ def answer(task: Errand, bunch: Bunch) -> Answered:
     return done
 
 
-_kept = threading.local()
+# By thread, as neither a graph nor a reading process serves two at once.
+_kept: dict[int, tuple[Errand, Bundle, Child]] = {}
 
 
 def _at_hand(task: Errand) -> tuple[Bundle, Child]:
     """The model and a reading process, kept by each thread of a worker for all bunches of a run."""
-    if getattr(_kept, "task", None) != task:
-        if child := getattr(_kept, "child", None):
-            child.close()
-        _kept.task = _kept.child = None
-        _kept.bundle = _load(task)
-        _kept.child = Child(_kept.bundle.size, task.mask, task.poni, TIMEOUT_S, MEMORY_BYTES)
-        _kept.task = task
-    return _kept.bundle, _kept.child
+    thread = threading.get_ident()
+    if thread in _kept and _kept[thread][0] != task:
+        _kept.pop(thread)[2].close()
+    if thread not in _kept:
+        bundle = _load(task)
+        _kept[thread] = task, bundle, Child(bundle.size, task.mask, task.poni, TIMEOUT_S, MEMORY_BYTES)
+    return _kept[thread][1:]
+
+
+def forget() -> None:
+    """On a worker that lives on: end the reading processes."""
+    while _kept:
+        _kept.popitem()[1][2].close()
 
 
 def _load(task: Errand) -> Bundle:

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
-from beamsight.errors import BeamsightError
+from beamsight.errors import BeamsightError, LostWorkers
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -133,6 +133,7 @@ def _jobs(kind: str, jobs: int, stack: ExitStack) -> Any:
         raise BeamsightError(f"{kind}: no job can be made ({told}); {where}") from None
     client = stack.enter_context(Client(cluster, set_as_default=False))
     # A queue may take hours; only a cluster that had workers and lost them is given up.
+    logging.getLogger("beamsight").info("%d jobs are handed in, waiting for the first to start", jobs)
     client.wait_for_workers(1)
     return client
 
@@ -143,8 +144,8 @@ def in_order(
     """`function` of each item, done by the workers of `client`; results in the order of `items`, at most `ahead` on their way.
 
     A piece whose worker dies is done again by another; `urgent` ones go before others that wait. Raises what `function`
-    raises, and BeamsightError where a piece kills every worker that takes it, no worker is left for NO_WORKER_S, or the
-    scheduler is gone.
+    raises, and LostWorkers where a piece kills every worker that takes it, no worker is left for NO_WORKER_S, or the scheduler
+    is gone.
     """
     waiting: deque[Any] = deque()
     coming = iter(items)
@@ -170,9 +171,9 @@ def _result(client: Any, future: Any) -> Any:
         return future.result()
     except KilledWorker as error:
         deaths = error.allowed_failures + 1
-        raise BeamsightError(f"{deaths} workers died at the same piece of work, and it is given up; {KEPT}") from None
+        raise LostWorkers(f"{deaths} workers died at the same piece of work, and it is given up; {KEPT}") from None
     except FutureCancelledError:
-        raise BeamsightError(f"the scheduler of the cluster went away; {KEPT}") from None
+        raise LostWorkers(f"the scheduler of the cluster went away; {KEPT}") from None
     except ModuleNotFoundError as error:
         if error.name is None:
             raise
@@ -180,7 +181,7 @@ def _result(client: Any, future: Any) -> Any:
 
 
 def _wait(client: Any, future: Any) -> None:
-    """Wait until the future is done, however it ended. Raises BeamsightError where nobody is left who could do it."""
+    """Wait until the future is done, however it ended. Raises LostWorkers where nobody is left who could do it."""
     last_seen = time.monotonic()
     while not future.done():
         with suppress(Exception):
@@ -188,7 +189,7 @@ def _wait(client: Any, future: Any) -> None:
         if future.done() or _workers(client):
             last_seen = time.monotonic()
         elif time.monotonic() - last_seen > NO_WORKER_S:
-            raise BeamsightError(f"the cluster has had no worker for {NO_WORKER_S:.0f} s; start some; {KEPT}")
+            raise LostWorkers(f"the cluster has had no worker for {NO_WORKER_S:.0f} s; start some; {KEPT}")
 
 
 def _workers(client: Any) -> int:

@@ -110,8 +110,10 @@ def named_files(mask: Any, poni: Any) -> list[str]:
     return [parse_address(os.fspath(p)).path for p in paths] + ([absolute(poni)] if poni is not None else [])
 
 
-def address_key(address: Address) -> str:
+def address_key(address: Address | Nowhere) -> str:
     """How an address is named before its frames are known."""
+    if isinstance(address, Nowhere):
+        return address.name
     return address.path if address.data_path is None else f"{address.path}::{address.data_path}"
 
 
@@ -306,11 +308,11 @@ class _Reading:
         if len(self.files) >= self.ahead * len(self.children):
             return False
         for address in self.addresses:
-            if isinstance(address, Nowhere):
-                self.files.append(Refused(address.name, address.reason))
-                return True
             if address_key(address) not in self.skip:
-                self.files.append(_File(address, child, child.ask(Request(address))))
+                if isinstance(address, Nowhere):
+                    self.files.append(Refused(address.name, address.reason))
+                else:
+                    self.files.append(_File(address, child, child.ask(Request(address))))
                 return True
         self.expected.all_found = all(isinstance(f, Refused) or f.left is not None for f in self.files)
         return False
