@@ -33,7 +33,7 @@ from studies.rows import ROOT, Row, keep, show
 SIDE = 64
 DISTINCT = 256  # different frames; the archive repeats them
 FILE_FRAMES = 10_000
-LOOK_S = 0.02
+LOOK_S = 0.1
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ import pytest
 from command import BLOCK_TORCH, beamsight, lines, started, until_lines
 from models import write_bundle
 
-FRAMES = 3000
+FRAMES = 6000
 
 
 @pytest.fixture(scope="module")

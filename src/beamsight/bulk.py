@@ -69,9 +69,11 @@ class Errand:
 
 @dataclass(frozen=True)
 class Bunch:
-    """Frames to be answered, or files already refused; the answer of the first will be line `number` of the record."""
+    """Frames to be answered, or files already refused; the answer of the first will be line `number` of the record, which is
+    `known` to become at least so long."""
 
     number: int
+    known: int
     steps: list[Step]
 
 
@@ -180,7 +182,7 @@ def _check_seen(file: Refused) -> None:
 
 def _bunches(steps: Iterator[Step], course: _Course) -> Iterator[Bunch]:
     while some := list(islice(steps, course.frames)):
-        yield Bunch(course.number, some)
+        yield Bunch(course.number, course.expected.frames, some)
         course.number += len(some)
 
 
@@ -204,7 +206,7 @@ def answer(task: Errand, bunch: Bunch) -> Answered:
     done = Answered([], Tally(), [])
     frames = read_places(child, bunch.steps)
     for number, (item, given) in enumerate(answered(bundle, frames, done.tally, task.threshold), bunch.number):
-        if task.pictures and isinstance(item, Frame) and is_shown(number):
+        if task.pictures and isinstance(item, Frame) and is_shown(number, bunch.known):
             done.pictures.append((number, thumbnail(item)))
         done.lines.append(given.line())
         done.tally.add(given)

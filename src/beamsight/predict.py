@@ -70,15 +70,18 @@ def predict_into(
     threshold: float | None = None,
     pictures: bool = True,
     tell: Callable[[Answer], None] | None = None,
+    known: Callable[[], int] = lambda: 0,
 ) -> None:
     """Answer `frames`, each appended to the record at once; `tell` hears every answer; `tally` counts along.
+
+    `known` says how many frames the record will have at least: pictures that its page will not show are not made.
 
     Raises CannotWrite where the record or a thumbnail cannot be written; what was written before stays whole.
     """
     for item, answer in answered(bundle, frames, tally, threshold):
         if store is not None:
             # The picture first: a line that is there is never looked at again.
-            if pictures and isinstance(item, Frame) and is_shown(store.count):
+            if pictures and isinstance(item, Frame) and is_shown(store.count, known()):
                 keep_picture(store.folder, store.count, thumbnail(item))
             store.add(answer)
         # Counted once it is kept: a run that is stopped while it draws a picture says what it leaves behind.

@@ -75,9 +75,9 @@ def spacing(frames: int) -> int:
     return step
 
 
-def is_shown(number: int) -> bool:
-    """Whether a page of number + 1 frames shows line `number` of the record."""
-    return number % spacing(number + 1) == 0
+def is_shown(number: int, known: int = 0) -> bool:
+    """Whether a page of number + 1 frames, or of as many as are `known` to come, shows line `number` of the record."""
+    return number % spacing(max(number + 1, known)) == 0
 
 
 def keep_picture(folder: Path, number: int, picture: bytes) -> None:

@@ -112,7 +112,7 @@ def _here(run: _Run, tell: Callable[[str], None]) -> None:
     reading = {"size": run.bundle.size, "skip": skip, "expected": run.expected, **run.reading}
     with closing_of(cast("Generator[Any]", read_frames(run.paths, **reading))) as frames:
         told = (lambda answer: tell(answer.line())) if wanted.json else (lambda _: tell(""))
-        predict_into(store, run.bundle, frames, run.tally, wanted.threshold, wanted.report, told)
+        predict_into(store, run.bundle, frames, run.tally, wanted.threshold, wanted.report, told, lambda: run.expected.frames)
 
 
 def _over(run: _Run, tell: Callable[[str], None]) -> None:
