@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -16,6 +17,11 @@ import numpy as np
 import psutil
 import pytest
 
+from beamsight import bulk
+from beamsight.bundle import load
+from beamsight.errors import BadBundle, CannotRead
+from beamsight.predict import Tally
+from beamsight.sources import Refused, read_frames
 from command import BLOCK_TORCH, beamsight, lines, started, until_lines
 from models import write_bundle
 
@@ -157,6 +163,37 @@ def test_an_unusable_mask_is_one_line(model: str, stack: Path, tmp_path: Path) -
     done = beamsight("predict", model, stack, "--mask", tmp_path / "mask.npy", "--json", "--workers", "1", "-q")
     assert done.returncode == 3
     assert "the mask has shape (2, 3), the image (32, 32)" in done.stdout
+
+
+def test_a_file_that_only_one_machine_sees_is_no_refusal(tmp_path: Path) -> None:
+    seen, unseen = tmp_path / "seen.npy", tmp_path / "unseen.npy"
+    seen.touch()
+    reason = refusal_of(unseen)
+    assert list(bulk._steps([[Refused(str(unseen), reason)]], slice(None), (), bulk._Course(0)))
+    with pytest.raises(CannotRead, match="a worker does not see it"):
+        list(bulk._steps([[Refused(str(seen), reason)]], slice(None), (), bulk._Course(0)))
+
+
+def refusal_of(path: Path) -> str:
+    """Why a reading process refuses a file."""
+    item = next(read_frames(path))
+    assert isinstance(item, Refused)
+    return item.reason
+
+
+def test_a_worker_with_another_model_is_said(model: str) -> None:
+    task = bulk.errand(load(model), None, None, None, False)
+    with pytest.raises(BadBundle, match=r"a worker has model .*, asked is 000000000000"):
+        bulk.answer(replace(task, sha256=64 * "0"), bulk.Bunch(0, 0, []))
+
+
+@pytest.mark.parametrize("seconds", [1e-9, 1e-4, 0.015, 1.0, 100.0])
+def test_bunches_are_whole_groups_of_about_a_second(seconds: float) -> None:
+    course = bulk._Course(0)
+    course.learn(Tally(frames=100, reading_s=60 * seconds, answering_s=40 * seconds))
+    assert course.frames % bulk.GROUP == 0
+    assert bulk.GROUP <= course.frames <= bulk.MAX_BUNCH
+    assert course.frames * seconds <= max(bulk.BUNCH_S, bulk.GROUP * seconds) * (1 + 1e-9)
 
 
 def test_jobs_of_a_queue_answer(model: str, stack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
