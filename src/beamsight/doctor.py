@@ -22,6 +22,8 @@ PARTS = (
     ("openvino", "running the models", None),
     ("pyFAI", "geometry from .poni files", "poni"),
     ("sasdata", "real images for `beamsight demo`", "demo"),
+    ("distributed", "workers and clusters", "cluster"),
+    ("dask-jobqueue", "clusters with SLURM, PBS or LSF", "cluster"),
     ("torch", "simulating and training", "train"),
     ("onnx", "exporting", "train"),
     ("safetensors", "checkpoints", "train"),

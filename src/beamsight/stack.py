@@ -34,6 +34,8 @@ class Keys:
 
     def index(self, n: int) -> tuple[int, ...]:
         """Where the n-th frame lies along the leading axes, the last one fastest."""
+        if len(self.axes) == 1:
+            return (range(*self.axes[0])[n],)
         index = []
         for axis in reversed(self.axes):
             n, rest = divmod(n, len(range(*axis)))
@@ -41,6 +43,8 @@ class Keys:
         return tuple(reversed(index))
 
     def __getitem__(self, n: int) -> str:
+        if len(self.axes) == 1:  # most are, and there may be millions
+            return f"{self.prefix}{range(*self.axes[0])[n]}{self.suffix}"
         return self.prefix + ",".join(map(str, self.index(n))) + self.suffix
 
 
