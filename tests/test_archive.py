@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from beamsight.archive import MASTER, SUMS, Archive, read_archive, write_archive
+from beamsight.archive import MASTER, SUMS, Archive, read_archive
+from beamsight.archive_write import write_archive
 from beamsight.errors import BadArchive, BadFrame, CannotWrite
 from beamsight.frame import Frame, Geometry
 from beamsight.sources import open_frames
