@@ -55,7 +55,7 @@ class Archive(Sequence[Frame]):
         self.folder, self.scenes = folder, scenes
         self._files: dict[int, DataFile] = {}
         self._open: dict[int, _Descriptor] = {}
-        self._firsts, per_file = _read_master(folder)
+        self._firsts, per_file = read_master(folder)
         self._starts = np.concatenate([[0], np.cumsum(per_file)])
 
     def __len__(self) -> int:
@@ -193,8 +193,8 @@ def read_sums(folder: Path) -> dict[str, str]:
     return {name: checksum for checksum, _, name in (line.partition("  ") for line in lines)}
 
 
-def _read_master(folder: Path) -> tuple[list[str], NDArray[np.int64]]:
-    """Key of the first frame and number of frames of each data file."""
+def read_master(folder: Path) -> tuple[list[str], NDArray[np.int64]]:
+    """Key of the first frame and number of frames of each data file. Raises BadArchive where the master is missing or altered."""
     path = folder / MASTER
     if read_sums(folder).get(MASTER) != digest(path):
         raise BadArchive(f"{path}: its SHA-256 is not the one in {SUMS}: altered or damaged; copy the archive again")

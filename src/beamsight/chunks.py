@@ -85,7 +85,7 @@ def create(group: h5py.Group, name: str, n: int, shape: tuple[int, ...], dtype: 
 
 def put(dataset: h5py.Dataset, n: int, chunk: bytes) -> None:
     """Writes frame or row n as it is."""
-    dataset.id.write_direct_chunk((n, *[0] * (dataset.ndim - 1)), chunk)
+    dataset.id.write_direct_chunk((n, *[0] * (dataset.id.rank - 1)), chunk)
 
 
 @dataclass(frozen=True)
