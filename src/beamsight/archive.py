@@ -15,10 +15,10 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TypeVar, overload
 
 import h5py
 import numpy as np
@@ -34,6 +34,8 @@ DATA, MASK, FRAMES = "/entry/data/data", "/entry/data/mask", "/entry/frames"
 NUMBERS = ("pixel_m", "wavelength_m", "distance_m", "centre_y_px", "centre_x_px")
 # Data files held open at a time; systems commonly allow a process 1,024.
 OPEN_FILES = 256
+
+Read = TypeVar("Read")
 
 
 def read_archive(folder: str | Path, scenes: bool = True) -> Archive:
@@ -85,7 +87,7 @@ class Archive(Sequence[Frame]):
         part = int(np.searchsorted(self._starts, number, "right")) - 1
         return part, number - int(self._starts[part])
 
-    def _read(self, part: int, n: int, read: Any) -> Any:
+    def _read(self, part: int, n: int, read: Callable[[DataFile, int], Read]) -> Read:
         path = self.folder / data_name(part)
         try:
             file = self._files.get(part) or self._known(part, path)
@@ -94,7 +96,9 @@ class Archive(Sequence[Frame]):
             if isinstance(error, BeamsightError):
                 raise
             what = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
-            raise BadArchive(f"{path}: frame {n} cannot be read ({what}); copy it again, or remove it and simulate again") from None
+            raise BadArchive(
+                f"{path}: frame {n} cannot be read ({what}); copy it again, or remove it and simulate again"
+            ) from None
 
     def _known(self, part: int, path: Path) -> DataFile:
         if not path.exists():
@@ -159,7 +163,7 @@ class DataFile:
         # A frame without a masked pixel has no chunk; HDF5 then gives zeros.
         if self._mask.size[n] == 0:
             return np.ones(self._mask.shape, np.bool_)
-        return unpacked(self._mask.read(file, n), self._mask.dtype, self._mask.shape) == 0
+        return np.asarray(unpacked(self._mask.read(file, n), self._mask.dtype, self._mask.shape) == 0)
 
     def _drawn(self, file: int, n: int) -> dict[str, Any] | None:
         if self._scene is None:

@@ -24,7 +24,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from beamsight.archive import DATA, FRAMES, MASK, MASTER, NUMBERS, SUMS, data_name, digest
+from beamsight.archive import DATA, FRAMES, MASK, MASTER, NUMBERS, SUMS, data_name
 from beamsight.chunks import create, packed, packed_row, put
 from beamsight.errors import BadArchive, BadFrame, BeamsightError, CannotWrite
 from beamsight.frame import Frame, Geometry
@@ -41,8 +41,8 @@ LIBVER = ("v110", "v110")
 def write_archive(frames: Iterable[Frame], folder: str | Path, per_file: int | None = None) -> Path:
     """Write frames of one shape to `folder`, `per_file` in a data file, and return it; it appears when all are written.
 
-    Raises CannotWrite where `folder` exists or cannot be written, BadFrame for a frame of another shape or with a scene of another
-    kind than its neighbours, BadArchive where there is no frame.
+    Raises CannotWrite where `folder` exists or cannot be written, BadFrame for a frame with another shape or another kind of scene
+    than its neighbours, BadArchive where there is no frame.
     """
     folder = Path(folder)
     if folder.exists():
@@ -287,6 +287,3 @@ def _appearing(folder: Path) -> Iterator[Path]:
         raise CannotWrite(f"{folder}: frames cannot be written there: {error.strerror or error}; nothing was kept") from None
     finally:
         shutil.rmtree(part, ignore_errors=True)
-
-
-__all__ = ["appear", "digest", "finish", "frames_per_file", "write_archive", "write_data_file"]

@@ -41,7 +41,7 @@ def packed(values: NDArray[Any]) -> bytes:
     count, size = values.size, values.dtype.itemsize
     block = BLOCK_BYTES // size
     room = _scratch(HEAD.size + _codec().bshuf_compress_lz4_bound(count, size, block))
-    HEAD.pack_into(room, 0, values.nbytes, BLOCK_BYTES)
+    HEAD.pack_into(room.data, 0, values.nbytes, BLOCK_BYTES)
     address = room.ctypes.data + HEAD.size
     written = _codec().bshuf_compress_lz4(values.ctypes.data, address, count, size, block)
     if written < 0:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, cast
 
 from cyclopts import App, CycloptsError, Parameter
 
-from beamsight import making
+from beamsight import checking, making
 from beamsight.errors import BeamsightError, CannotRead, CannotWrite
 
 
@@ -36,7 +36,7 @@ app = App(
     result_action="return_value",
 )
 app.register_install_completion_command()
-for _verb in (making.simulate, making.train, making.evaluate, making.export):
+for _verb in (making.simulate, making.train, making.evaluate, making.export, checking.check):
     app.command(_verb)
 
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
