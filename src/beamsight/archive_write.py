@@ -41,8 +41,8 @@ LIBVER = ("v110", "v110")
 def write_archive(frames: Iterable[Frame], folder: str | Path, per_file: int | None = None) -> Path:
     """Write frames of one shape to `folder`, `per_file` in a data file, and return it; it appears when all are written.
 
-    Raises CannotWrite where `folder` exists or cannot be written, BadFrame for a frame with another shape or another kind of scene
-    than its neighbours, BadArchive where there is no frame.
+    Raises CannotWrite where `folder` exists or cannot be written, BadFrame for a frame with another shape or another kind of
+    scene than its neighbours, BadArchive where there is no frame.
     """
     folder = Path(folder)
     if folder.exists():

@@ -40,8 +40,8 @@ Tell = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """What an archive holds: `frames` examples of a task, counted from number `first`; `drawn` is the SHA-256 of the first and the
-    last scene and detector, so that another physics under the same name is noticed."""
+    """What an archive holds: `frames` examples of a task from number `first` on, and which version makes them; `drawn` is the
+    SHA-256 of the first and the last scene and detector, so that other physics under the same name is noticed."""
 
     task: str
     seed: int
@@ -88,17 +88,15 @@ def simulate_archive(
 ) -> Path:
     """Write the first `n` test examples, or with `training` training examples, of a task to an archive folder, and return it.
 
-    `shape` (H, W) px, by default the task's; `workers` and `cluster` as `cluster.connected` takes them, with neither all is made in
-    this process; `tell` hears how many more frames are there, those of an earlier run first. A folder that holds a part of the
-    same archive is completed, and the result is the same to the byte. Raises CannotWrite where the folder holds anything else, is
-    being written by another process, or cannot be written.
+    `shape` (H, W) px, by default the task's; `workers` and `cluster` as `cluster.connected` takes them, with neither all is made
+    in this process; `tell` hears how many more frames are there, those of an earlier run first. A folder that holds a part of
+    the same archive is completed, and the result is the same to the byte. Raises CannotWrite where the folder holds anything
+    else, is being written by another process, or cannot be written.
     """
     folder, shape = Path(folder).absolute(), shape or task.shape
     numbers = (TRAINING if training else TEST)[:n]
     if not 0 < n == len(numbers):
-        raise BeamsightError(
-            f"{n:,} frames were asked for; between 1 and {len(TEST):,} are there to test with, more for training"
-        )
+        raise BeamsightError(f"{n:,} frames were asked for; there are 1 to {len(TEST):,} to judge by, and more with --training")
     ends = hashlib.sha256(repr([example(task, seed, numbers[i]) for i in (0, -1)]).encode()).hexdigest()
     size = per_file or frames_per_file(shape)
     plan = Plan(task.name, seed, numbers[0], n, shape, size, version("beamsight"), ends)
@@ -173,7 +171,7 @@ def _seen(part: Part) -> bytes:
         except FileNotFoundError:
             if time.monotonic() > end:
                 raise CannotWrite(
-                    f"{part.path}: a worker wrote it, and it is not seen here; give a folder that this machine and the workers share"
+                    f"{part.path}: a worker wrote it, and it is not seen here; give a folder that all machines share"
                 ) from None
             time.sleep(0.2)
 
@@ -213,8 +211,9 @@ def _differences(before: str, plan: Plan) -> str:
     except (ValueError, TypeError):
         return f"its {PLAN} is damaged"
     wanted = json.loads(plan.text())
-    wrong = [f"{name} {there.get(name)} there, {value} asked" for name, value in wanted.items() if there.get(name) != value]
-    return ", ".join(wrong) or f"its {PLAN} was altered"
+    wrong = [name for name, value in wanted.items() if there.get(name) != value]
+    told = [f"{name} {there.get(name)} there, {wanted[name]} asked" for name in wrong if name != "drawn"]
+    return ", ".join(told) or ("its scenes are drawn in another way" if wrong else f"its {PLAN} was altered")
 
 
 def _clean(folder: Path, end: str = "") -> None:
