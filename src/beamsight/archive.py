@@ -104,7 +104,8 @@ class Archive(Sequence[Frame]):
         if not path.exists():
             raise BadArchive(f"{path}: a data file of this archive is missing; copy it again")
         file = DataFile(path)
-        if len(file.keys) != self._starts[part + 1] - self._starts[part] or file.keys[0] != self._firsts[part]:
+        keys = file.keys
+        if len(keys) != self._starts[part + 1] - self._starts[part] or keys[0] != self._firsts[part]:
             raise BadArchive(f"{path}: not the data file that {MASTER} links to, but another's; copy the archive again")
         self._files[part] = file
         return file
@@ -130,7 +131,7 @@ class _Descriptor:
 
 
 class DataFile:
-    """What is known of a data file without its frames: `keys` [N], geometry, and where each frame lies in it.
+    """What is known of a data file without its frames: their keys and geometry, and where each of them lies in it.
 
     Raises OSError, KeyError, RuntimeError or ValueError where it is damaged, as h5py does.
     """
@@ -140,8 +141,13 @@ class DataFile:
             self._data, self._mask = places(file[DATA]), places(file[MASK])
             frames = file[FRAMES]
             self._truth, self._scene = places(frames["truth"]), places(frames["scene"]) if "scene" in frames else None
-            self.keys = [key.decode() for key in frames["key"][()]]
+            self._keys = frames["key"][()]
             self._numbers = np.stack([frames[name][()] for name in NUMBERS], 1)
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys of its frames [N]."""
+        return [key.decode() for key in self._keys]
 
     def counts(self, file: int, n: int) -> NDArray[Any]:
         """The counts [H W] of frame n, from the open descriptor `file` of this data file; ValueError where damaged."""
@@ -154,7 +160,7 @@ class DataFile:
             image=image,
             mask=self._trusted(file, n),
             geometry=_geometry(self._data.shape, self._numbers[n].tolist()),
-            key=self.keys[n],
+            key=self._keys[n].decode(),
             truth=json.loads(unpacked_row(self._truth.read(file, n)).rstrip(b"\0")),
             scene=self._drawn(file, n) if scenes else None,
         )

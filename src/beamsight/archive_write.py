@@ -145,8 +145,8 @@ def _kind(images: Sequence[NDArray[np.float32]]) -> str:
 
 
 def _holds(kind: str, image: NDArray[np.float32]) -> bool:
-    low, high = image.min(), image.max()
-    # A NaN is neither, and compares as false.
+    # Compared as Python's numbers: in float32 the highest uint32 is rounded to one that none holds. A NaN compares as false.
+    low, high = float(image.min()), float(image.max())
     return bool(low >= 0 and high <= np.iinfo(kind).max - RESERVED and np.array_equal(image.astype(kind), image))
 
 

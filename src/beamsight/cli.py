@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast
 from cyclopts import App, CycloptsError, Parameter
 
 from beamsight import checking, making
-from beamsight.errors import BeamsightError, CannotRead, CannotWrite
+from beamsight.errors import BadArchive, BeamsightError, CannotRead, CannotWrite
 
 
 def _versions() -> str:
@@ -260,7 +260,7 @@ def run(arguments: list[str]) -> int:
         return stopped.status if isinstance(stopped, Stopped) else 130
     except BeamsightError as error:
         say(f"beamsight: {error}")
-        kinds = {CannotWrite: SOME, CannotRead: NOTHING}
+        kinds = {CannotWrite: SOME, CannotRead: NOTHING, BadArchive: NOTHING}
         return next((code for kind, code in kinds.items() if isinstance(error, kind)), USAGE)
     except Exception as error:
         # A mistake of ours; its traceback is for those who ask for it.
