@@ -15,6 +15,7 @@ import hashlib
 import json
 import math
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import islice
 from pathlib import Path
@@ -58,7 +59,7 @@ class Archive(Sequence[Frame]):
         self._files: dict[int, DataFile] = {}
         self._open: dict[int, _Descriptor] = {}
         self._firsts, per_file = read_master(folder)
-        self._starts = np.concatenate([[0], np.cumsum(per_file)])
+        self._starts = [0, *np.cumsum(per_file).tolist()]
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -84,8 +85,8 @@ class Archive(Sequence[Frame]):
 
     def _place(self, number: int) -> tuple[int, int]:
         number = range(len(self))[number]  # counts from the end, and refuses what is beyond
-        part = int(np.searchsorted(self._starts, number, "right")) - 1
-        return part, number - int(self._starts[part])
+        part = bisect_right(self._starts, number) - 1
+        return part, number - self._starts[part]
 
     def _read(self, part: int, n: int, read: Callable[[DataFile, int], Read]) -> Read:
         path = self.folder / data_name(part)

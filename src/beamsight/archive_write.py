@@ -145,9 +145,10 @@ def _kind(images: Sequence[NDArray[np.float32]]) -> str:
 
 
 def _holds(kind: str, image: NDArray[np.float32]) -> bool:
-    # Compared as Python's numbers: in float32 the highest uint32 is rounded to one that none holds. A NaN compares as false.
-    low, high = float(image.min()), float(image.max())
-    return bool(low >= 0 and high <= np.iinfo(kind).max - RESERVED and np.array_equal(image.astype(kind), image))
+    # What does not fit is turned into something else, whatever that is.
+    with np.errstate(invalid="ignore"):
+        whole = image.astype(kind)
+    return bool(whole.max() <= np.iinfo(kind).max - RESERVED and np.array_equal(whole.astype(np.float32), image))
 
 
 def _write_table(group: h5py.Group, frames: Sequence[Frame], numbers: NDArray[np.float64]) -> None:
