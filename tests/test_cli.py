@@ -16,18 +16,8 @@ import numpy as np
 import pytest
 
 from beamsight import cli
+from command import BLOCK_TORCH, beamsight, lines, started, until_lines
 from models import write_bundle
-
-BLOCK_TORCH = """
-import sys
-class Block:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "torch":
-            raise ImportError("torch is blocked")
-sys.meta_path.insert(0, Block())
-from beamsight.cli import main
-main()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -52,28 +42,6 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with h5py.File(path, "w") as file:
         file["entry/data/data"] = np.random.default_rng(0).poisson(5, (3000, 64, 64)).astype(np.uint16)
     return path
-
-
-def beamsight(*arguments: object, code: str = BLOCK_TORCH) -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own, without torch."""
-    command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-
-
-def started(*arguments: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", BLOCK_TORCH, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-
-
-def lines(folder: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in (folder / "answers.jsonl").read_text().splitlines()]
-
-
-def until_lines(run: subprocess.Popen[str], folder: Path, bytes_: int = 1000) -> None:
-    record = folder / "answers.jsonl"
-    while not record.exists() or record.stat().st_size < bytes_:
-        assert run.poll() is None
-        time.sleep(0.005)
 
 
 def test_a_folder_is_answered_and_the_bad_file_named(model: str, data: Path, tmp_path: Path) -> None:

@@ -121,13 +121,14 @@ def test_a_file_that_another_process_writes_is_read(tmp_path: Path) -> None:
     assert [isinstance(f, Frame) for f in found] == [True, True]
 
 
-def test_frames_that_are_declared_but_not_written_are_not_zeros(tmp_path: Path) -> None:
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_frames_that_are_declared_but_not_written_are_not_zeros(chunk: int, tmp_path: Path) -> None:
     with h5py.File(tmp_path / "live.h5", "w") as file:
-        data = file.create_dataset("entry/data/data", IMAGES.shape, "u4", chunks=(1, *formats.SHAPE))
-        data[0], data[2] = IMAGES[0], IMAGES[2]
+        data = file.create_dataset("entry/data/data", (3 * chunk, *formats.SHAPE), "u4", chunks=(chunk, *formats.SHAPE))
+        data[:chunk], data[2 * chunk :] = IMAGES[0], IMAGES[2]
     found = list(read_frames(tmp_path / "live.h5"))
-    assert [type(f) for f in found] == [Frame, Refused, Frame]
-    assert "not written yet" in str(found[1])
+    assert [type(f) for f in found] == [Frame] * chunk + [Refused] * chunk + [Frame] * chunk
+    assert "not written yet" in str(found[chunk])
 
 
 def test_a_series_without_one_of_its_files_gives_the_others(tmp_path: Path) -> None:

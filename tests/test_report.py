@@ -15,7 +15,7 @@ from beamsight.answer import Answer
 from beamsight.answers import THUMBNAILS, open_store
 from beamsight.display import thumbnail
 from beamsight.frame import Frame, Geometry
-from beamsight.report import MAX_PICTURES, MAX_REFUSALS, keep_picture, spacing, summarise, title_of, write_report
+from beamsight.report import MAX_PICTURES, MAX_REFUSALS, is_shown, keep_picture, spacing, summarise, title_of, write_report
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
 NAMES = ["ring", "halo", EVIL]
@@ -56,9 +56,9 @@ def made(folder: Path, answers: list[Answer], pictures: bool = False) -> str:
     store = open_store(folder, ABOUT)
     rng = np.random.default_rng(1)
     for answer in answers:
-        if pictures and answer.error is None:
+        if pictures and answer.error is None and is_shown(store.count):
             image = rng.poisson(rng.uniform(0.5, 30), (256, 256)).astype(np.float32)
-            keep_picture(folder, store.count, Frame(image, image >= 0, Geometry((256, 256)), answer.key))
+            keep_picture(folder, store.count, thumbnail(Frame(image, image >= 0, Geometry((256, 256)), answer.key)))
         store.add(answer)
     store.close()
     return write_report(folder, ABOUT).read_text()
@@ -100,7 +100,7 @@ def test_a_thousand_frames_stay_below_20_megabytes(tmp_path: Path, monkeypatch: 
     rng = np.random.default_rng(2)
     noise = [rng.poisson(rng.uniform(0.5, 30), (256, 256)).astype(np.float32) for _ in range(50)]
     small = cycle([thumbnail(Frame(i, i >= 0, Geometry((256, 256)), "k")) for i in noise])
-    monkeypatch.setattr("beamsight.report.thumbnail", lambda _: next(small))
+    monkeypatch.setattr(f"{__name__}.thumbnail", lambda _: next(small))
     text = made(tmp_path, [answer(n, NAMES[: n % 3]) for n in range(1000)], pictures=True)
     assert len(Page(text).articles) == 1000
     assert len(text) < 20e6

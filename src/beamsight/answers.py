@@ -82,7 +82,11 @@ class Store:
 
     def add(self, answer: Answer) -> None:
         """Append one whole line. Raises CannotWrite, and then the line is not there at all."""
-        data = (answer.line() + "\n").encode(errors="backslashreplace")
+        self.add_lines([answer.line()])
+
+    def add_lines(self, lines: Sequence[str]) -> None:
+        """Append lines that `Answer.line` gave. Raises CannotWrite, and then none of them is there."""
+        data = "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")
         end = os.lseek(self.fd, 0, os.SEEK_END)
         try:
             while data:
@@ -90,7 +94,7 @@ class Store:
         except OSError as error:
             os.ftruncate(self.fd, end)
             raise _cannot(self.folder / LINES, error) from None
-        self.count += 1
+        self.count += len(lines)
 
     def close(self) -> None:
         """Give the record back to others."""

@@ -55,11 +55,12 @@ Asked: TypeAlias = "Frame | NDArray[Any] | Refusal"
 
 @dataclass(frozen=True)
 class Bundle:
-    """A trained model: the folder it lies in, its card, and its ONNX graph as bytes. Made by `load`."""
+    """A trained model: the folder it lies in, its card, its ONNX graph as bytes, the threads that answer. Made by `load`."""
 
     folder: Path
     card: dict[str, Any]
     onnx: bytes = field(repr=False, compare=False)
+    threads: int = field(default=0, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -146,13 +147,15 @@ class Bundle:
 
     def _compiled(self, frames: int | None) -> Any:
         try:
-            return compiled(self.onnx, self.card["precision"], frames)
+            return compiled(self.onnx, self.card["precision"], frames, self.threads)
         except RuntimeError as error:
             raise BadBundle(f"{self.folder / MODEL}: OpenVINO cannot run the graph: {_first_line(error)}") from None
 
 
-def load(name: str | Path) -> Bundle:
+def load(name: str | Path, threads: int = 0) -> Bundle:
     """The bundle of a task that ships with beamsight, or of a folder with model.onnx, weights.safetensors and card.json.
+
+    It answers with that many `threads`, 0 for as many as there are processors.
 
     Raises UnknownTask with the close names, BadBundle where a file is missing, altered or of a kind that is not loaded.
     """
@@ -162,7 +165,7 @@ def load(name: str | Path) -> Bundle:
     check_onnx(graph, str(folder / MODEL))
     weights = _read_checked(folder, WEIGHTS, card)
     check_safetensors(weights[: MAX_HEADER_BYTES + 8], len(weights), str(folder / WEIGHTS))
-    return Bundle(folder, card, graph)
+    return Bundle(folder, card, graph, threads)
 
 
 def shipped() -> dict[str, Path]:

@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast
 from cyclopts import App, CycloptsError, Parameter
 
 from beamsight import checking, making
-from beamsight.errors import BadArchive, BeamsightError, CannotRead, CannotWrite
+from beamsight.errors import BadArchive, BeamsightError, CannotRead, CannotWrite, LostWorkers
 
 
 def _versions() -> str:
@@ -58,6 +58,8 @@ def predict(
     frames: str | None = None,
     threshold: float | None = None,
     jobs: Jobs = 0,
+    workers: int | None = None,
+    cluster: str | None = None,
     overwrite: Flag = False,
     no_report: Flag = False,
     verbose: Verbose = False,
@@ -90,6 +92,10 @@ def predict(
         Probability from which a tag is named, in place of the model's own.
     jobs
         Reading processes; 0 leaves one processor to the model.
+    workers
+        Processes that read and answer, each on one processor; with --cluster slurm, pbs or lsf: jobs.
+    cluster
+        Who answers instead: `tcp://HOST:PORT` of a Dask scheduler, or slurm, pbs or lsf.
     overwrite
         Begin anew in a folder that holds answers.
     no_report
@@ -106,9 +112,11 @@ def predict(
         return _usage("predict", "name what to read" if not paths else "give -o OUT for the results, or --json to print them")
     if threshold is not None and not 0 <= threshold <= 1:
         return _usage("predict", f"--threshold {threshold} is no probability; give one between 0 and 1")
+    if jobs and (workers is not None or cluster is not None):
+        return _usage("predict", "--jobs is for one machine without --workers; each worker has one reading process")
     _log(verbose)
     reading = {"mask": mask, "poni": poni, "frames": frames, "jobs": jobs or max(1, min(8, (os.cpu_count() or 2) - 1))}
-    wanted = Wanted(output, json, overwrite, quiet, not no_report, threshold)
+    wanted = Wanted(output, json, overwrite, quiet, not no_report, threshold, workers, cluster)
     return answer_paths(load(model), list(paths), reading, wanted)
 
 
@@ -260,7 +268,7 @@ def run(arguments: list[str]) -> int:
         return stopped.status if isinstance(stopped, Stopped) else 130
     except BeamsightError as error:
         say(f"beamsight: {error}")
-        kinds = {CannotWrite: SOME, CannotRead: NOTHING, BadArchive: NOTHING}
+        kinds = {CannotWrite: SOME, LostWorkers: SOME, CannotRead: NOTHING, BadArchive: NOTHING}
         return next((code for kind, code in kinds.items() if isinstance(error, kind)), USAGE)
     except Exception as error:
         # A mistake of ours; its traceback is for those who ask for it.

@@ -14,9 +14,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
-from beamsight.errors import BeamsightError
+from beamsight.errors import BeamsightError, LostWorkers
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -94,6 +95,8 @@ def _local(workers: int, stack: ExitStack) -> Any:
 @contextmanager
 def _deaf_to_interrupt() -> Iterator[None]:
     """Threads and processes started here never hear Ctrl-C, which reaches the whole group: the client ends them in good order."""
+    # Python starts this process with the first of them, and lets SIGINT through again when it did.
+    resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -130,22 +133,26 @@ def _jobs(kind: str, jobs: int, stack: ExitStack) -> Any:
         raise BeamsightError(f"{kind}: no job can be made ({told}); {where}") from None
     client = stack.enter_context(Client(cluster, set_as_default=False))
     # A queue may take hours; only a cluster that had workers and lost them is given up.
+    logging.getLogger("beamsight").info("%d jobs are handed in, waiting for the first to start", jobs)
     client.wait_for_workers(1)
     return client
 
 
-def in_order(client: Any, function: Callable[[Item], Result], items: Iterable[Item], ahead: int) -> Iterator[Result]:
+def in_order(
+    client: Any, function: Callable[[Item], Result], items: Iterable[Item], ahead: int, urgent: bool = False
+) -> Iterator[Result]:
     """`function` of each item, done by the workers of `client`; results in the order of `items`, at most `ahead` on their way.
 
-    A piece whose worker dies is done again by another. Raises what `function` raises, and BeamsightError where a piece kills
-    every worker that takes it, no worker is left for NO_WORKER_S, or the scheduler is gone.
+    A piece whose worker dies is done again by another; `urgent` ones go before others that wait. Raises what `function`
+    raises, and LostWorkers where a piece kills every worker that takes it, no worker is left for NO_WORKER_S, or the scheduler
+    is gone.
     """
     waiting: deque[Any] = deque()
     coming = iter(items)
     try:
         for item in coming:
             # Each call is its own: two equal items are two pieces.
-            waiting.append(client.submit(function, item, pure=False))
+            waiting.append(client.submit(function, item, pure=False, priority=int(urgent)))
             if len(waiting) >= ahead:
                 yield _result(client, waiting.popleft())
         while waiting:
@@ -164,9 +171,9 @@ def _result(client: Any, future: Any) -> Any:
         return future.result()
     except KilledWorker as error:
         deaths = error.allowed_failures + 1
-        raise BeamsightError(f"{deaths} workers died at the same piece of work, and it is given up; {KEPT}") from None
+        raise LostWorkers(f"{deaths} workers died at the same piece of work, and it is given up; {KEPT}") from None
     except FutureCancelledError:
-        raise BeamsightError(f"the scheduler of the cluster went away; {KEPT}") from None
+        raise LostWorkers(f"the scheduler of the cluster went away; {KEPT}") from None
     except ModuleNotFoundError as error:
         if error.name is None:
             raise
@@ -174,7 +181,7 @@ def _result(client: Any, future: Any) -> Any:
 
 
 def _wait(client: Any, future: Any) -> None:
-    """Wait until the future is done, however it ended. Raises BeamsightError where nobody is left who could do it."""
+    """Wait until the future is done, however it ended. Raises LostWorkers where nobody is left who could do it."""
     last_seen = time.monotonic()
     while not future.done():
         with suppress(Exception):
@@ -182,7 +189,7 @@ def _wait(client: Any, future: Any) -> None:
         if future.done() or _workers(client):
             last_seen = time.monotonic()
         elif time.monotonic() - last_seen > NO_WORKER_S:
-            raise BeamsightError(f"the cluster has had no worker for {NO_WORKER_S:.0f} s; start some; {KEPT}")
+            raise LostWorkers(f"the cluster has had no worker for {NO_WORKER_S:.0f} s; start some; {KEPT}")
 
 
 def _workers(client: Any) -> int:

@@ -35,5 +35,9 @@ class BadBundle(BeamsightError, ValueError):
     """A model folder that is incomplete, altered or of a kind that is not loaded."""
 
 
+class LostWorkers(BeamsightError, ConnectionError):
+    """The workers of a cluster, or its scheduler, went away in the middle of a run: what happened, what was kept."""
+
+
 class CannotWrite(BeamsightError, OSError):
     """Results that could not be written: the folder, the reason, what was kept."""

@@ -96,9 +96,10 @@ def fit(frame: Frame, size: int) -> Frame:
     height, width = frame.image.shape
     area = _resample(np.ones((height, 1), np.float32), shape[0], 0) * _resample(np.ones((1, width), np.float32), shape[1], 1)
     total, share = _sums(frame, shape, area)
-    pad = ((0, size - shape[0]), (0, size - shape[1]))
-    mean = np.pad(total / np.maximum(share, 1), pad)
-    mask = np.pad(share >= area / 2, pad)
+    mean, mask = total / np.maximum(share, 1), share >= area / 2
+    if shape != (size, size):
+        pad = ((0, size - shape[0]), (0, size - shape[1]))
+        mean, mask = np.pad(mean, pad), np.pad(mask, pad)
     return replace(frame, image=np.where(mask, mean, 0).astype(np.float32), mask=mask, geometry=_fitted(frame.geometry, size))
 
 

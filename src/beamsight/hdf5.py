@@ -149,7 +149,18 @@ def _is_written(dataset: h5py.Dataset) -> Callable[[tuple[int, ...]], bool]:
     """Whether the frame at a place exists: HDF5 gives zeros for those that a detector has declared but not written."""
     if not dataset.chunks or dataset.ndim < 3 or dataset.chunks[-2:] != dataset.shape[-2:]:
         return lambda index: True
-    return lambda index: dataset.id.get_chunk_info_by_coord((*index, 0, 0)).byte_offset is not None
+    if dataset.id.get_num_chunks() == np.prod([-(-s // c) for s, c in zip(dataset.shape, dataset.chunks, strict=True)]):
+        return lambda index: True
+
+    def written(index: tuple[int, ...]) -> bool:
+        start = [n // c * c for n, c in zip(index, dataset.chunks, strict=False)]
+        # To ask HDF5 where a chunk lies takes it longer the more there are: 70 ms of 200,000. To read it does not.
+        try:
+            return len(dataset.id.read_direct_chunk((*start, 0, 0))[1]) > 0
+        except RuntimeError as error:
+            return "not allocated" not in str(error)
+
+    return written
 
 
 def _check_storage(where: str, dataset: h5py.Dataset) -> None:

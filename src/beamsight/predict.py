@@ -14,8 +14,9 @@ from typing import Any
 from beamsight.answer import Answer
 from beamsight.answers import Store, open_store, read_about, read_answers, write_csv, write_hdf5
 from beamsight.bundle import MODEL, Bundle, Refusal
+from beamsight.display import thumbnail
 from beamsight.frame import Frame
-from beamsight.report import keep_picture, write_report
+from beamsight.report import is_shown, keep_picture, write_report
 
 
 @dataclass
@@ -33,6 +34,13 @@ class Tally:
         self.frames += 1
         self.refused += answer.error is not None
         self.answering_s += answer.seconds
+
+    def merge(self, other: Tally) -> None:
+        """Count what another run did; its seconds are added, though they may have passed at the same time."""
+        self.frames += other.frames
+        self.refused += other.refused
+        self.reading_s += other.reading_s
+        self.answering_s += other.answering_s
 
     @property
     def rate(self) -> float:
@@ -67,18 +75,25 @@ def predict_into(
 
     Raises CannotWrite where the record or a thumbnail cannot be written; what was written before stays whole.
     """
-    waiting: deque[Frame | Refusal] = deque()
-    for answer in bundle.predict(_watched(frames, waiting, tally), threshold=threshold):
-        item = waiting.popleft()
+    for item, answer in answered(bundle, frames, tally, threshold):
         if store is not None:
             # The picture first: a line that is there is never looked at again.
-            if pictures and isinstance(item, Frame):
-                keep_picture(store.folder, store.count, item)
+            if pictures and isinstance(item, Frame) and is_shown(store.count):
+                keep_picture(store.folder, store.count, thumbnail(item))
             store.add(answer)
         # Counted once it is kept: a run that is stopped while it draws a picture says what it leaves behind.
         tally.add(answer)
         if tell is not None:
             tell(answer)
+
+
+def answered(
+    bundle: Bundle, frames: Iterable[Frame | Refusal], tally: Tally, threshold: float | None = None
+) -> Iterator[tuple[Frame | Refusal, Answer]]:
+    """Each of `frames` with its answer, in order; the time spent waiting for frames goes into `tally`."""
+    waiting: deque[Frame | Refusal] = deque()
+    for answer in bundle.predict(_watched(frames, waiting, tally), threshold=threshold):
+        yield waiting.popleft(), answer
 
 
 def _watched(frames: Iterable[Any], waiting: deque[Any], tally: Tally) -> Iterator[Any]:

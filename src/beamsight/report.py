@@ -18,8 +18,7 @@ from typing import Any
 
 from beamsight.answer import Answer
 from beamsight.answers import REPORT, THUMBNAILS, read_answers, writing
-from beamsight.display import LEGEND, VIRIDIS, thumbnail
-from beamsight.frame import Frame
+from beamsight.display import LEGEND, VIRIDIS
 
 MAX_PICTURES = 1000
 MAX_REFUSALS = 1000
@@ -76,20 +75,23 @@ def spacing(frames: int) -> int:
     return step
 
 
-def keep_picture(folder: Path, number: int, frame: Frame) -> None:
-    """Keep a thumbnail of line `number` of the record if a page of number + 1 frames shows it; drop those it no longer shows.
+def is_shown(number: int) -> bool:
+    """Whether a page of number + 1 frames shows line `number` of the record."""
+    return number % spacing(number + 1) == 0
+
+
+def keep_picture(folder: Path, number: int, picture: bytes) -> None:
+    """Keep the picture, a thumbnail's bytes, of line `number`, which is shown; drop those that no longer are.
 
     Raises CannotWrite.
     """
     step = spacing(number + 1)
-    if number % step:
-        return
     path = _picture(folder, number)
     with writing(path) as part:
         path.parent.mkdir(exist_ok=True)
         if step != spacing(number):
             _thin(path.parent, step)
-        part.write_bytes(thumbnail(frame))
+        part.write_bytes(picture)
 
 
 def _thin(folder: Path, step: int) -> None:

@@ -6,23 +6,27 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator
+from contextlib import AbstractContextManager, nullcontext
 from contextlib import closing as closing_of
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-from beamsight.answer import Answer
 from beamsight.answers import REPORT, Store, open_store, read_about
 from beamsight.bundle import Bundle
 from beamsight.console import ALL, NOTHING, SOME, Progress, closing, out, say, stoppable, table
 from beamsight.predict import Tally, about_run, predict_into, write_tables
 from beamsight.report import summarise, title_of
+from beamsight.sources import Expected, read_frames
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be made of the answers: a folder `output`, lines on standard output, a page; and how much is said."""
+    """What is to be made of the answers: a folder `output`, lines on standard output, a page; and how much is said.
+
+    With `workers` or `cluster`, which `cluster.connected` takes, other processes answer.
+    """
 
     output: Path | None = None
     json: bool = False
@@ -30,23 +34,47 @@ class Wanted:
     quiet: bool = False
     report: bool = True
     threshold: float | None = None
+    workers: int | None = None
+    cluster: str | None = None
+
+
+@dataclass
+class _Run:
+    """All that one run is about; `client` is None where this process answers."""
+
+    bundle: Bundle
+    paths: list[str]
+    reading: dict[str, Any]
+    wanted: Wanted
+    client: Any
+    store: Store | None
+    tally: Tally = field(default_factory=Tally)
+    expected: Expected = field(default_factory=Expected)
 
 
 def answer_paths(bundle: Bundle, paths: list[str], reading: dict[str, Any], wanted: Wanted) -> int:
     """Answer every frame of `paths`, which `reading` says how to read, and give the exit status of the command."""
     if reading.get("mask") is not None:
         _tell_mask(reading["mask"])
-    store = _opened(bundle, reading, wanted)
-    tally = Tally()
-    try:
-        with stoppable():
-            _answer(bundle, paths, reading, wanted, store, tally)
-    finally:
-        if store is not None:
-            store.close()
-        if not wanted.quiet:
-            say(closing(tally))
-    return _finish(store, tally, wanted)
+    # Whether the workers can be reached is known before a folder is begun anew.
+    with stoppable(), _workers(wanted) as client:
+        run = _Run(bundle, paths, reading, wanted, client, _opened(bundle, reading, wanted))
+        try:
+            _answer(run)
+        finally:
+            if run.store is not None:
+                run.store.close()
+            if not wanted.quiet:
+                say(closing(run.tally))
+    return _finish(run.store, run.tally, wanted)
+
+
+def _workers(wanted: Wanted) -> AbstractContextManager[Any]:
+    if wanted.workers is None and wanted.cluster is None:
+        return nullcontext()
+    from beamsight.cluster import connected
+
+    return connected(wanted.workers, wanted.cluster)
 
 
 def _opened(bundle: Bundle, reading: dict[str, Any], wanted: Wanted) -> Store | None:
@@ -62,23 +90,38 @@ def _opened(bundle: Bundle, reading: dict[str, Any], wanted: Wanted) -> Store | 
     return store
 
 
-def _answer(bundle: Bundle, paths: list[str], reading: dict[str, Any], wanted: Wanted, store: Store | None, tally: Tally) -> None:
-    from beamsight.sources import Expected, read_frames
+def _answer(run: _Run) -> None:
+    store, wanted, expected = run.store, run.wanted, run.expected
+    before = store.count if store is not None else 0
+    with Progress(run.tally, wanted.quiet, lambda: (before, expected.frames, expected.all_found)) as progress:
 
-    expected, before = Expected(), store.count if store is not None else 0
-    with Progress(tally, wanted.quiet, lambda: (before, expected.frames, expected.all_found)) as progress:
-
-        def tell(answer: Answer) -> None:
+        def tell(line: str) -> None:
             if wanted.json:
-                out(answer.line())
+                out(line)
             progress.step()
 
-        skip = cast("Collection[str]", store.done if store is not None else ())
-        coming = cast("Generator[Any]", read_frames(paths, size=bundle.size, skip=skip, expected=expected, **reading))
-        with closing_of(coming) as frames:
-            predict_into(store, bundle, frames, tally, wanted.threshold, wanted.report, tell)
+        (_here if run.client is None else _over)(run, tell)
     if store is not None:
         write_tables(store.folder, wanted.report)
+
+
+def _here(run: _Run, tell: Callable[[str], None]) -> None:
+    """The answers of this process."""
+    store, wanted = run.store, run.wanted
+    skip = cast("Collection[str]", store.done if store is not None else ())
+    reading = {"size": run.bundle.size, "skip": skip, "expected": run.expected, **run.reading}
+    with closing_of(cast("Generator[Any]", read_frames(run.paths, **reading))) as frames:
+        told = (lambda answer: tell(answer.line())) if wanted.json else (lambda _: tell(""))
+        predict_into(store, run.bundle, frames, run.tally, wanted.threshold, wanted.report, told)
+
+
+def _over(run: _Run, tell: Callable[[str], None]) -> None:
+    """The answers of workers."""
+    from beamsight.bulk import errand, predict_over
+
+    reading, wanted = run.reading, run.wanted
+    task = errand(run.bundle, reading.get("mask"), reading.get("poni"), wanted.threshold, wanted.report and run.store is not None)
+    predict_over(run.client, task, run.paths, run.store, run.tally, reading.get("frames"), run.expected, tell)
 
 
 def _tell_mask(path: Path) -> None:

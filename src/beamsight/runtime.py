@@ -20,12 +20,13 @@ def runtime() -> Any:
     return openvino
 
 
-def compiled(graph: bytes, precision: str, frames: int | None = None) -> Any:
+def compiled(graph: bytes, precision: str, frames: int | None = None, threads: int = 0) -> Any:
     """An ONNX `graph` ready to run on this processor, for any number of frames, or for exactly `frames`, which is quicker.
 
     `precision` "f32", or "bf16": convolutions and what is between them in bfloat16, where the processor has it. All else stays in
     float32, as the cell of a pixel, a sum of thousands or a logarithm is nothing that eight bits can hold. From memory, so
-    that what runs is what was checked, and no other file can be reached. Raises RuntimeError where OpenVINO cannot run it.
+    that what runs is what was checked, and no other file can be reached. `threads` 0 takes every processor there is. Raises
+    RuntimeError where OpenVINO cannot run it.
     """
     core = runtime().Core()
     model = core.read_model(graph, b"")
@@ -33,7 +34,11 @@ def compiled(graph: bytes, precision: str, frames: int | None = None) -> Any:
         model.reshape({i.any_name: [frames, *list(i.partial_shape)[1:]] for i in model.inputs})
     if precision == "bf16":
         _narrow(model)
-    return core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": "f32"}
+    if threads:
+        # Where several processes answer, each would tie its threads to the same first processors.
+        settings |= {"INFERENCE_NUM_THREADS": threads, "ENABLE_CPU_PINNING": False}
+    return core.compile_model(model, "CPU", settings)
 
 
 def _narrow(model: Any) -> None:

@@ -7,10 +7,11 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from itertools import islice
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ MEMORY_BYTES = 4 * 2**30
 # Requests on their way to a reading process, so that it never waits for us; few where each answer is a full-size frame.
 AHEAD, AHEAD_FULL = 6, 2
 
+T = TypeVar("T")
 Where = Any  # str | Path | NDArray | Iterable[str | Path]
 
 
@@ -58,7 +60,7 @@ def open_frames(
     `on_bad` as a Refused.
     """
     chosen, options = parse_frames(frames), load_options(mask, poni)
-    for item in _opened(where, chosen, options, _named_files(mask, poni)):
+    for item in _opened(where, chosen, options, named_files(mask, poni)):
         if isinstance(item, Frame):
             yield item
         elif on_bad == "raise":
@@ -102,14 +104,16 @@ def _read_one(stack: Stack, n: int, options: Options, path: str) -> Frame | tupl
         return stack.keys[n], error
 
 
-def _named_files(mask: Any, poni: Any) -> list[str]:
+def named_files(mask: Any, poni: Any) -> list[str]:
     """The absolute paths of mask and geometry files, which are no frames where they lie in the folder."""
     paths = [] if mask is None or isinstance(mask, np.ndarray) else [mask] if isinstance(mask, str | os.PathLike) else list(mask)
     return [parse_address(os.fspath(p)).path for p in paths] + ([absolute(poni)] if poni is not None else [])
 
 
-def address_key(address: Address) -> str:
+def address_key(address: Address | Nowhere) -> str:
     """How an address is named before its frames are known."""
+    if isinstance(address, Nowhere):
+        return address.name
     return address.path if address.data_path is None else f"{address.path}::{address.data_path}"
 
 
@@ -151,7 +155,7 @@ def read_frames(
             child = Child(size, _paths(mask), _paths(poni), timeout_s, memory_bytes)
             stack.callback(child.close)
             children.append(child)
-        addresses = find_addresses(where, _named_files(mask, poni))
+        addresses = find_addresses(where, named_files(mask, poni))
         children[0].wait_ready()
         yield from _Reading(children, addresses, chosen, skip, AHEAD_FULL if size is None else AHEAD, expected).run()
 
@@ -175,6 +179,52 @@ def _from_memory(
             yield _refused(key, str(item[1]))
 
 
+Place = tuple[str, int, int]
+
+
+def wanted(keys: Sequence[Keys], chosen: slice, skip: Collection[str]) -> Iterator[Place]:
+    """(key, stack, n) of the frames of a file that are `chosen` and not to be skipped; `keys` are those of its stacks."""
+    for s, n in spread([len(k) for k in keys], chosen):
+        key = keys[s][n]
+        if not skip or key not in skip:
+            yield key, s, n
+
+
+def list_stacks(child: Child, addresses: Iterable[Address]) -> Iterator[list[Keys] | Refused]:
+    """The keys of the stacks at each address, in order, or why it cannot be read, as one reading process finds them."""
+    for address, request in _kept_busy(child, ((a, Request(a)) for a in addresses)):
+        if "error" in request.header:
+            yield _refused(address_key(address), request.header["error"])
+        else:
+            yield [Keys(**k) for k in request.header["stacks"]]
+
+
+def read_places(child: Child, places: Iterable[tuple[Address, Place] | Refused]) -> Iterator[Frame | Refused]:
+    """The frames at `places`, in order, or why there is none, as one reading process reads them; what is refused stays so."""
+    for item, request in _kept_busy(child, map(_asked, places)):
+        yield item if isinstance(item, Refused) else _result(item, request)
+
+
+def _asked(place: tuple[Address, Place] | Refused) -> tuple[str | Refused, Request]:
+    if isinstance(place, Refused):
+        return place, Request(Address(""), done=True)
+    address, (key, s, n) = place
+    return key, Request(address, s, n)
+
+
+def _kept_busy(child: Child, requests: Iterable[tuple[T, Request]]) -> Iterator[tuple[T, Request]]:
+    """Each request once it has its answer; AHEAD of them are with the process."""
+    asked: deque[tuple[T, Request]] = deque()
+    coming = iter(requests)
+    while True:
+        for name, request in islice(coming, AHEAD - len(asked)):
+            asked.append((name, request if request.done else child.ask(request)))
+        if not asked:
+            return
+        child.wait_for(asked[0][1])
+        yield asked.popleft()
+
+
 @dataclass
 class Expected:
     """How many frames are known to come; `all_found` once no other file will add to them. Those skipped count too."""
@@ -191,7 +241,7 @@ class _File:
     child: Child
     plan: Request
     few: bool = False
-    left: Iterator[tuple[str, int, int]] | None = None
+    left: Iterator[Place] | None = None
     asked: deque[tuple[str, Child, Request]] = field(default_factory=deque)
 
 
@@ -243,7 +293,7 @@ class _Reading:
         if file.left is None:
             keys = [Keys(**k) for k in file.plan.header["stacks"]]
             total = sum(map(len, keys))
-            file.few, file.left = total < self.ahead, self._wanted(keys)
+            file.few, file.left = total < self.ahead, wanted(keys, self.chosen, self.skip)
             self.expected.frames += len(range(total)[self.chosen])
         step = next(file.left, None)
         if step is None:
@@ -254,21 +304,15 @@ class _Reading:
         file.asked.append((key, child, child.ask(Request(file.address, s, n))))
         return True
 
-    def _wanted(self, keys: list[Keys]) -> Iterator[tuple[str, int, int]]:
-        for s, n in spread([len(k) for k in keys], self.chosen):
-            key = keys[s][n]
-            if key not in self.skip:
-                yield key, s, n
-
     def _ask_file(self, child: Child) -> bool:
         if len(self.files) >= self.ahead * len(self.children):
             return False
         for address in self.addresses:
-            if isinstance(address, Nowhere):
-                self.files.append(Refused(address.name, address.reason))
-                return True
             if address_key(address) not in self.skip:
-                self.files.append(_File(address, child, child.ask(Request(address))))
+                if isinstance(address, Nowhere):
+                    self.files.append(Refused(address.name, address.reason))
+                else:
+                    self.files.append(_File(address, child, child.ask(Request(address))))
                 return True
         self.expected.all_found = all(isinstance(f, Refused) or f.left is not None for f in self.files)
         return False
