@@ -163,6 +163,15 @@ def test_other_plans_and_other_folders_are_refused(tmp_path: Path, whole: Path) 
     assert [p.name for p in tmp_path.iterdir()] == ["notes.txt"]
 
 
+def test_a_plan_of_which_nothing_was_made_gives_way(tmp_path: Path, whole: Path) -> None:
+    def stop(frames: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        simulated(tmp_path / "a", seed=5, tell=stop)
+    assert same(simulated(tmp_path / "a"), whole)
+
+
 def _drawn_otherwise(rng: np.random.Generator) -> object:
     rng.random()
     return TOY.draw(rng)

@@ -186,12 +186,15 @@ def _claimed(folder: Path, plan: Plan) -> Iterator[None]:
         _lock(file.fileno(), folder)
         file.seek(0)
         before = file.read()
-        if not before:
+        if before != plan.text():
+            if any(folder.glob("data_*.h5")):
+                told = _differences(before, plan)
+                raise CannotWrite(f"{folder} holds an archive of another plan ({told}); choose another folder")
+            # A plan of which nothing was made is no reason to refuse another.
+            file.truncate(0)
             file.write(plan.text())
             file.flush()
             os.fsync(file.fileno())
-        elif before != plan.text():
-            raise CannotWrite(f"{folder} holds an archive of another plan ({_differences(before, plan)}); choose another folder")
         yield
 
 
