@@ -28,7 +28,8 @@ import webdataset
 from numpy.typing import NDArray
 
 from beamsight.archive import DATA, data_name, read_archive
-from beamsight.archive_write import FRAMES_PER_FILE, LIBVER, write_archive
+from beamsight.archive_files import LIBVER
+from beamsight.archive_write import FRAMES_PER_FILE, write_archive
 from beamsight.chunks import create, packed, put, unpacked
 from beamsight.frame import Frame, Geometry
 from studies.rows import ROOT, Row, keep, show

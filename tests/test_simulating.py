@@ -88,7 +88,7 @@ def test_the_archive_says_what_it_holds_and_is_whole(whole: Path) -> None:
 
 
 def test_a_killed_simulation_goes_on_and_ends_the_same(tmp_path: Path) -> None:
-    n = 600
+    n = 400
     process = started(tmp_path / "a", n)
     wait_for(tmp_path / "a" / "data_000003.h5", process)
     process.kill()
