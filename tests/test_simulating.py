@@ -24,7 +24,7 @@ from beamsight.cli import run
 from beamsight.errors import BeamsightError, CannotWrite
 from beamsight.examples import TEST, TRAINING
 from beamsight.simulating import simulate_archive
-from beamsight.task import make_frame
+from beamsight.task import find_tasks, make_frame
 from toy import TOY
 
 N, PER_FILE, SHAPE = 44, 8, (16, 20)
@@ -183,6 +183,8 @@ def test_frames_to_learn_from_are_others_than_those_to_judge_by(tmp_path: Path) 
     for n in (0, -1, len(TEST) + 1):
         with pytest.raises(BeamsightError, match="asked for"):
             simulated(tmp_path / "b", n)
+    with pytest.raises(BeamsightError, match="larger size"):
+        simulate_archive(TOY, tmp_path / "b", 1, shape=(0, 9))
 
 
 @contextmanager
@@ -209,6 +211,18 @@ def test_a_full_disk_is_one_clear_line_and_the_same_command_goes_on(whole: Path,
 def test_a_folder_that_cannot_be_written_is_told() -> None:
     with pytest.raises(CannotWrite, match="cannot be written"):
         simulated(Path("/proc/frames"))
+
+
+def test_the_verb_simulate_writes_what_evaluate_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    name = next(iter(find_tasks()))
+    command = ["simulate", name, str(tmp_path / "a"), "-n", "3", "--size", "40", "--training"]
+    assert run(command) == 0
+    assert capsys.readouterr().out == f"frames: {tmp_path / 'a'}\n"
+    assert [f.image.shape for f in read_archive(tmp_path / "a")] == [(40, 40)] * 3
+    assert run([*command, "--quiet"]) == 0
+    assert capsys.readouterr().out == ""
+    assert run([*command, "--seed", "1"]) == 1
+    assert "seed 0 there, 1 asked" in capsys.readouterr().err
 
 
 def test_the_verb_check_tells_by_its_status(whole: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

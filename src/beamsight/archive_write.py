@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from uuid import uuid4
 
 from beamsight.archive import MASTER, SUMS, data_name
 from beamsight.archive_files import data_file, master_file
@@ -71,7 +72,8 @@ def finish(folder: Path, sums: Mapping[str, str], title: str = "simulated frames
 
 def appear(path: Path, content: bytes) -> None:
     """A file that is there when it is whole and on the disk, and not before. Raises OSError."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    # A worker given up for lost may be at the same file still, on another machine.
+    part = path.with_name(f".{path.name}.{uuid4().hex[:12]}.part")
     try:
         with part.open("wb") as file:
             file.write(content)

@@ -39,7 +39,7 @@ def simulate(
     *,
     number: Annotated[int, Parameter(name=["-n", "--number"])] = 1000,
     seed: int = 0,
-    shape: tuple[int, int] | None = None,
+    size: int | None = None,
     training: Flag = False,
     workers: int | None = None,
     cluster: str | None = None,
@@ -59,8 +59,8 @@ def simulate(
         How many.
     seed
         The same seed gives the same frames, on any number of workers.
-    shape
-        Height and width in pixels, by default the task's.
+    size
+        Side of square frames in pixels, by default the task's own shape.
     training
         Frames to learn from, which share no scene with those to judge by, whatever the seed.
     workers
@@ -87,8 +87,10 @@ def simulate(
                     before.append(frames)
                 progress.step()
 
+            shape = None if size is None else (size, size)
             folder = simulate_archive(find_task(task), out, number, seed, shape, training, workers, cluster, tell)
-        _told("frames", folder)
+        if not quiet:
+            _told("frames", folder)
     return 0
 
 

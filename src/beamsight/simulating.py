@@ -97,6 +97,8 @@ def simulate_archive(
     numbers = (TRAINING if training else TEST)[:n]
     if not 0 < n == len(numbers):
         raise BeamsightError(f"{n:,} frames were asked for; there are 1 to {len(TEST):,} to judge by, and more with --training")
+    if min(shape) < 1:
+        raise BeamsightError(f"frames of {shape[0]} x {shape[1]} pixels hold nothing; ask for a larger size")
     ends = hashlib.sha256(repr([example(task, seed, numbers[i]) for i in (0, -1)]).encode()).hexdigest()
     size = per_file or frames_per_file(shape)
     plan = Plan(task.name, seed, numbers[0], n, shape, size, version("beamsight"), ends)
