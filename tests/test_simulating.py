@@ -27,7 +27,7 @@ from beamsight.simulating import simulate_archive
 from beamsight.task import find_tasks, make_frame
 from toy import TOY
 
-N, PER_FILE, SHAPE = 44, 8, (16, 20)
+N, LONG, PER_FILE, SHAPE = 44, 400, 8, (16, 20)
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -47,12 +47,18 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return simulated(tmp_path_factory.mktemp("whole") / "a")
 
 
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One that takes long enough to be killed while it is made."""
+    return simulated(tmp_path_factory.mktemp("long") / "a", LONG)
+
+
 def same(a: Path, b: Path) -> bool:
     names = sorted(p.name for p in a.iterdir())
     return names == sorted(p.name for p in b.iterdir()) and all((a / n).read_bytes() == (b / n).read_bytes() for n in names)
 
 
-def started(folder: Path, n: int = N, workers: int = 0) -> subprocess.Popen[bytes]:
+def started(folder: Path, n: int, workers: int = 0) -> subprocess.Popen[bytes]:
     """The same simulation in a process of its own."""
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     command = [sys.executable, "-c", PROGRAM, str(folder), str(n), str(workers)]
@@ -87,21 +93,20 @@ def test_the_archive_says_what_it_holds_and_is_whole(whole: Path) -> None:
         assert file["/entry/title"].asstr()[()] == "toy-rings"
 
 
-def test_a_killed_simulation_goes_on_and_ends_the_same(tmp_path: Path) -> None:
-    n = 400
-    process = started(tmp_path / "a", n)
+def test_a_killed_simulation_goes_on_and_ends_the_same(long: Path, tmp_path: Path) -> None:
+    process = started(tmp_path / "a", LONG)
     wait_for(tmp_path / "a" / "data_000003.h5", process)
     process.kill()
     process.communicate()
     assert not (tmp_path / "a" / SUMS).exists()
     first = (tmp_path / "a" / "data_000001.h5").stat().st_mtime_ns
     heard: list[int] = []
-    simulated(tmp_path / "a", n, tell=heard.append)
-    assert sum(heard) == n
+    simulated(tmp_path / "a", LONG, tell=heard.append)
+    assert sum(heard) == LONG
     # What was finished is not made again.
     assert heard[0] >= 2 * PER_FILE
     assert (tmp_path / "a" / "data_000001.h5").stat().st_mtime_ns == first
-    assert same(tmp_path / "a", simulated(tmp_path / "b", n))
+    assert same(tmp_path / "a", long)
 
 
 def test_a_finished_archive_is_left_as_it_is(whole: Path, tmp_path: Path) -> None:
@@ -128,9 +133,9 @@ def test_a_data_file_damaged_meanwhile_is_made_again(whole: Path, tmp_path: Path
     assert same(folder, whole)
 
 
-def test_workers_make_the_same_archive_though_one_is_killed(whole: Path, tmp_path: Path) -> None:
+def test_workers_make_the_same_archive_though_one_is_killed(long: Path, tmp_path: Path) -> None:
     pytest.importorskip("distributed")
-    process = started(tmp_path / "a", workers=2)
+    process = started(tmp_path / "a", LONG, workers=2)
     wait_for(tmp_path / "a" / "data_000001.h5", process)
     children = psutil.Process(process.pid).children(recursive=True)
     # Those that import what the task needs are the workers; one of them is enough.
@@ -138,7 +143,7 @@ def test_workers_make_the_same_archive_though_one_is_killed(whole: Path, tmp_pat
     workers[-1].send_signal(signal.SIGKILL)
     assert process.wait(60) == 0, process.stderr.read().decode() if process.stderr else ""
     process.communicate()
-    assert same(tmp_path / "a", whole)
+    assert same(tmp_path / "a", long)
 
 
 def test_two_do_not_write_one_archive(whole: Path, tmp_path: Path) -> None:
