@@ -176,8 +176,9 @@ def read_back(processes: Pool, read: Read, folder: Path, n: int, rounds: int) ->
 def measure(processes: Pool, folder: Path, n: int, rounds: int) -> list[Row]:
     """The rows."""
     write, size, read = dict[str, float](), dict[str, float](), dict[str, float]()
-    # The counts are made before anything is timed.
+    # Before anything is timed the counts are made, and the processes have imported what they need.
     pool()
+    processes.map(time.sleep, [2.0] * PROCESSES, chunksize=1)
     for name, (writer, reader) in FORMATS.items():
         place = folder / ("whole" if name == "counts" else name)
         if name != "counts":
