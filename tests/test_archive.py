@@ -1,6 +1,8 @@
 """What is written is what is read, by us and by others; damage is noticed; nothing half is left."""
 
+import json
 import pickle
+import shutil
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +17,11 @@ import silx.io.nxdata
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from pyFAI.integrator.azimuthal import AzimuthalIntegrator
 
-from beamsight.archive import MASTER, SUMS, Archive, read_archive, write_archive
+from beamsight.archive import MASTER, SUMS, Archive, read_archive
+from beamsight.archive_check import check_archive
+from beamsight.archive_write import write_archive
 from beamsight.errors import BadArchive, BadFrame, CannotWrite
 from beamsight.frame import Frame, Geometry
 from beamsight.sources import open_frames
@@ -94,13 +99,44 @@ def test_others_read_it(tmp_path: Path) -> None:
     folder = write_archive(written, tmp_path / "a", per_file=3)
     with h5py.File(folder / MASTER) as file:
         assert np.array_equal(file["/entry/data/data_000002"][1], written[4].image)
+        assert np.array_equal(file["/entry/data/mask_000002"][1] == 0, written[4].mask)
         assert file["/entry/data/data_000001"].chunks == (1, *SHAPE)
-    with silx.io.open(str(folder / MASTER)) as file:
-        assert np.array_equal(silx.io.nxdata.get_default(file).signal[2], written[2].image)
-    with fabio.open(f"{folder / 'data_000001.h5'}::/entry/data/data") as image:
-        assert np.array_equal(image.data, written[0].image)
+        assert file["/entry/definition"].asstr()[()] == "NXmx"
+    with h5py.File(folder / "data_000001.h5") as file:
+        table = file["/entry/frames"]
+        assert list(table["key"].asstr()) == [f.key for f in written[:3]]
+        assert [json.loads(t) for t in table["truth"].asstr()] == [f.truth for f in written[:3]]
+        assert table["scene"]["radius"].tolist() == [0.0, 0.5, 1.0]
+        assert table["centre_y_px"][()].tolist() == [1.5, 2.5, 3.5]
     done = subprocess.run(["sha256sum", "--check", "--strict", SUMS], cwd=folder, capture_output=True, check=False)
     assert done.returncode == 0
+
+
+def test_silx_and_h5web_find_what_to_plot(tmp_path: Path) -> None:
+    # Both follow `default` and `signal`.
+    written = frames(5)
+    folder = write_archive(written, tmp_path / "a", per_file=3)
+    for name in (MASTER, "data_000001.h5"):
+        with silx.io.open(str(folder / name)) as file:
+            assert np.array_equal(silx.io.nxdata.get_default(file).signal[2], written[2].image)
+
+
+def test_fabio_and_so_pyfai_open_the_master_as_they_open_an_eigers(tmp_path: Path) -> None:
+    written = frames(5)
+    folder = write_archive([replace(f, geometry=written[0].geometry) for f in written], tmp_path / "a", per_file=3)
+    with fabio.open(folder / MASTER) as image:
+        assert image.nframes == 5
+        assert all(np.array_equal(image.getframe(n).data, f.image) for n, f in enumerate(written))
+        counts = image.getframe(4).data
+    with h5py.File(folder / MASTER) as file:
+        detector = file["/entry/instrument/detector"]
+        pixel, distance, y, x = (detector[n][()] for n in ("x_pixel_size", "distance", "beam_center_y", "beam_center_x"))
+        wavelength = file["/entry/instrument/beam/incident_wavelength"][()]
+    pyfai = AzimuthalIntegrator(distance, y * pixel, x * pixel, pixel1=pixel, pixel2=pixel, wavelength=wavelength)
+    found = pyfai.integrate1d(counts, 3, unit="q_nm^-1", method=("no", "histogram", "cython"), correctSolidAngle=False)
+    assert found.sum_signal.sum() == pytest.approx(written[4].image.sum())
+    # Theirs and ours agree about where each pixel looks.
+    assert np.allclose(pyfai.center_array(SHAPE, unit="q_nm^-1"), written[0].geometry.q() / 1e9, rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", [MASTER, "data_000001.h5"])
@@ -124,15 +160,31 @@ def test_shared_geometry_is_found_by_readers_and_differing_centres_are_not_made_
 
 @pytest.mark.parametrize("name", [MASTER, "data_000001.h5", SUMS])
 def test_one_flipped_bit_is_noticed(tmp_path: Path, name: str) -> None:
-    folder = write_archive(frames(4, (16, 16)), tmp_path / "a", per_file=2)
+    written = frames(4, (16, 16))
+    folder = write_archive(written, tmp_path / "a", per_file=2)
+    scenes = [f.scene for f in read_archive(folder)]
     whole = (folder / name).read_bytes()
     rng = np.random.default_rng(1)
-    for place in rng.integers(0, len(whole) if name != SUMS else 64, 8):
+    for place in rng.integers(0, len(whole) if name != SUMS else 64, 60):
         damaged = bytearray(whole)
         damaged[place] ^= 1 << rng.integers(8)
         (folder / name).write_bytes(damaged)
-        with pytest.raises(BadArchive):
-            list(read_archive(folder))
+        assert any(name in fault or SUMS in fault for fault in faults(folder))
+        try:
+            read = list(read_archive(folder))
+        except BadArchive:
+            continue
+        # A byte between the parts of a data file, or its line in the list of checksums, which reading a frame does not need.
+        assert name != MASTER
+        assert all(same(a, b) for a, b in zip(written, read, strict=True))
+        assert [f.scene for f in read] == scenes
+
+
+def faults(folder: Path) -> list[str]:
+    try:
+        return check_archive(folder).faults
+    except BadArchive as error:
+        return [str(error)]
 
 
 def test_readers_that_know_no_sums_notice_damaged_pixels(tmp_path: Path) -> None:
@@ -154,8 +206,80 @@ def test_a_missing_part_is_named(tmp_path: Path) -> None:
     assert same(read[0], frames(4)[0])
     with pytest.raises(BadArchive, match="data_000002"):
         read[3]
+    assert ["data_000002.h5" in fault for fault in faults(folder)] == [True]
     with pytest.raises(BadArchive, match="no archive"):
         read_archive(tmp_path)
+
+
+def test_a_data_file_of_another_archive_is_noticed(tmp_path: Path) -> None:
+    folder = write_archive(frames(4), tmp_path / "a", per_file=2)
+    other = write_archive([replace(f, key=f"other/{f.key}") for f in frames(4)], tmp_path / "b", per_file=2)
+    shutil.copy(other / "data_000002.h5", folder)
+    assert read_archive(folder)[1].key == frames(4)[1].key
+    with pytest.raises(BadArchive, match="another"):
+        read_archive(folder)[2]
+    assert len(faults(folder)) == 1
+
+
+def test_a_checked_archive_is_whole_and_says_how_much(tmp_path: Path) -> None:
+    folder = write_archive(frames(5), tmp_path / "a", per_file=2)
+    found = check_archive(folder)
+    assert (found.frames, found.files, found.faults) == (5, 3, [])
+    assert found.size == sum(p.stat().st_size for p in folder.iterdir() if p.name != SUMS)
+
+
+def test_keys_that_occur_twice_and_half_written_files_are_told(tmp_path: Path) -> None:
+    folder = write_archive([*frames(3), *frames(1)], tmp_path / "a", per_file=3)
+    (folder / ".data_000001.h5.9.part").write_bytes(b"half")
+    shutil.copy(folder / "data_000001.h5", folder / "data_000009.h5")
+    assert [fault.removeprefix(f"{folder}/").split(":")[0] for fault in faults(folder)] == [
+        ".data_000001.h5.9.part", "data_000009.h5", "data_000002.h5",
+    ]  # fmt: skip
+    assert "toy/0/00000000 is in data_000001.h5 already" in faults(folder)[2]
+
+
+@pytest.mark.parametrize(
+    ("counts", "kind"),
+    [([0, 7], "u2"), ([65533, 0], "u2"), ([65534, 0], "u4"), ([2.0**31, 0], "u4"), ([2.0**32, 0], "f4"), ([0.5, 0], "f4"),
+     ([-1, 0], "f4"), ([np.nan, 0], "f4"), ([np.inf, 0], "f4")],
+)  # fmt: skip
+def test_the_smallest_type_that_holds_the_counts_is_stored(tmp_path: Path, counts: list[float], kind: str) -> None:
+    # The two highest codes of an integer type are no counts to those who read detectors' files.
+    image = np.full(SHAPE, 3, np.float32)
+    image[0, :2] = counts
+    written = [*frames(2), replace(frames(3)[2], image=image)]
+    read = read_archive(write_archive(written, tmp_path / "a"))
+    assert read.counts(0).dtype == read.counts(2).dtype == np.dtype(kind)
+    assert all(same(a, b) for a, b in zip(written, read, strict=True))
+
+
+def test_a_frame_without_masked_pixels_stores_no_mask(tmp_path: Path) -> None:
+    clear = [replace(f, mask=np.ones(SHAPE, bool)) for f in frames(3)]
+    folder = write_archive([*clear, *frames(4)[3:]], tmp_path / "a")
+    with h5py.File(folder / MASTER) as file:
+        assert file["/entry/data/mask_000001"].id.get_num_chunks() == 1
+        assert not file["/entry/data/mask_000001"][:3].any()
+    assert [bool(f.mask.all()) for f in read_archive(folder)] == [True, True, True, False]
+
+
+def test_more_data_files_than_may_be_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("beamsight.archive.OPEN_FILES", 2)
+    written = frames(9)
+    read = read_archive(write_archive(written, tmp_path / "a", per_file=1))
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    order = [*np.random.default_rng(0).permutation(9), *range(9)]
+    assert all(same(read[n], written[n]) for n in order)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2
+
+
+def test_frames_come_without_scenes_where_nobody_asks_for_them(tmp_path: Path) -> None:
+    folder = write_archive(frames(2), tmp_path / "a")
+    read = pickle.loads(pickle.dumps(read_archive(folder, scenes=False)))  # noqa: S301
+    assert [f.scene for f in read] == [None, None]
+    with pytest.raises(BadFrame, match="scene"):
+        write_archive([frames(1)[0], replace(frames(2)[1], scene={"other": 1.0})], tmp_path / "b")
+    with pytest.raises(BadFrame, match="scene"):
+        write_archive([replace(frames(1)[0], scene={"name": "sphere"})], tmp_path / "b")
 
 
 def test_nothing_half_is_left(tmp_path: Path) -> None:

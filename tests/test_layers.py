@@ -20,12 +20,14 @@ LAYERS = {
     "detector": 1, "views": 1, "fourier_bessel": 1, "recipe": 1,
     "sources": 1, "addresses": 1, "children": 1, "child": 1, "readers": 1, "stack": 1, "wire": 1,
     "hdf5": 1, "hdf5_meta": 1, "hdf5_find": 1, "images": 1, "tables": 1, "masks": 1, "geometry_files": 1, "archive": 1,
+    "archive_files": 1, "archive_write": 1, "archive_check": 1, "chunks": 1,
     "task": 2, "answer": 2, "modelfiles": 2, "runtime": 2, "bundle": 2, "answers": 2, "display": 2, "report": 2, "predict": 2,
     "cluster": 2, "bulk": 2,
     "tasks": 3,
     "networks": 4, "joint": 4, "coefficients": 4, "blocks": 4, "checkpoint": 4,
     "examples": 4, "ahead": 4, "calibrate": 4, "train": 4, "evaluate": 4, "export": 4,
-    "__init__": 5, "__main__": 5, "cli": 5, "console": 5, "doctor": 5, "making": 5, "running": 5, "show": 5,
+    "simulating": 4,
+    "__init__": 5, "__main__": 5, "cli": 5, "console": 5, "doctor": 5, "making": 5, "checking": 5, "running": 5, "show": 5,
 }  # fmt: skip
 # Readers know of files and frames, of nothing else; they may be several modules that help one another.
 READING = {name for name, layer in LAYERS.items() if layer == 1} - {"detector", "views", "fourier_bessel", "recipe"}
@@ -39,7 +41,7 @@ NEEDS_TORCH = {
     "views",
     "bessel",
     "fourier_bessel",
-    "archive",
+    "simulating",
     "task",
     "tasks",
     "networks",

@@ -13,8 +13,8 @@ from typing import Annotated, Any, cast
 
 from cyclopts import App, CycloptsError, Parameter
 
-from beamsight import making
-from beamsight.errors import BeamsightError, CannotRead, CannotWrite, LostWorkers
+from beamsight import checking, making
+from beamsight.errors import BadArchive, BeamsightError, CannotRead, CannotWrite, LostWorkers
 
 
 def _versions() -> str:
@@ -36,7 +36,7 @@ app = App(
     result_action="return_value",
 )
 app.register_install_completion_command()
-for _verb in (making.simulate, making.train, making.evaluate, making.export):
+for _verb in (making.simulate, making.train, making.evaluate, making.export, checking.check):
     app.command(_verb)
 
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
@@ -268,7 +268,7 @@ def run(arguments: list[str]) -> int:
         return stopped.status if isinstance(stopped, Stopped) else 130
     except BeamsightError as error:
         say(f"beamsight: {error}")
-        kinds = {CannotWrite: SOME, LostWorkers: SOME, CannotRead: NOTHING}
+        kinds = {CannotWrite: SOME, LostWorkers: SOME, CannotRead: NOTHING, BadArchive: NOTHING}
         return next((code for kind, code in kinds.items() if isinstance(error, kind)), USAGE)
     except Exception as error:
         # A mistake of ours; its traceback is for those who ask for it.

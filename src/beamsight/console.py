@@ -73,11 +73,15 @@ def stoppable() -> Iterator[None]:
 class Progress:
     """A bar on a terminal, else a line every ten seconds, or nothing when `quiet`. Used as a context; `step` after each frame.
 
-    `expected` gives the frames answered before this run, those known to come, and whether no others will be found.
+    `expected` gives the frames answered before this run, those known to come, and whether no others will be found; `line` is what
+    is told of them, as `running` makes it.
     """
 
-    def __init__(self, tally: Tally, quiet: bool, expected: Callable[[], tuple[int, int, bool]]) -> None:
+    def __init__(
+        self, tally: Tally, quiet: bool, expected: Callable[[], tuple[int, int, bool]], line: Callable[..., str] | None = None
+    ) -> None:
         self.tally, self.quiet, self.expected, self.told = tally, quiet, expected, time.monotonic()
+        self.line = line or running
         self.bar: Any = None
 
     def __enter__(self) -> Progress:
@@ -107,7 +111,7 @@ class Progress:
         if self.quiet:
             return
         before, frames, all_found = self.expected()
-        told = running(self.tally, before, frames, all_found)
+        told = self.line(self.tally, before, frames, all_found)
         if self.bar is not None:
             total = frames if all_found else None
             self.bar.update(self.bar.task_ids[0], description=told, completed=before + self.tally.frames, total=total)
@@ -126,6 +130,14 @@ def running(tally: Tally, before: int = 0, expected: int = 0, all_found: bool = 
     done = tally.frames + before
     frames = f"{done:,} of {max(done, expected):,}{'' if all_found else '+'} frames" if expected else count(done)
     return f"{frames}, {tally.refused:,} refused, {tally.rate:.1f} frames/s"
+
+
+def making(tally: Tally, before: int, expected: int, all_found: bool = True) -> str:
+    """The line while frames are made: how many of how many, how fast, and how long the others will take."""
+    done, rate = tally.frames + before, tally.rate
+    left_s = (expected - done) / rate if rate else 0.0
+    left = f"{left_s / 3600:.1f} h" if left_s > 5400 else f"{left_s / 60:.0f} min" if left_s > 90 else f"{left_s:.0f} s"
+    return f"{done:,} of {count(expected)}, {rate:.1f} frames/s, {left} left"
 
 
 def closing(tally: Tally) -> str:

@@ -55,13 +55,16 @@ def simulate(
     shape: tuple[int, int] | None = None,
     change: Callable[[Detector], Detector] | None = None,
     batch: int = 32,
+    first: int = TEST.start,
 ) -> Iterator[Frame]:
-    """The test examples 0 to n - 1 as Frames, made `batch` at a time; `shape` (H, W) px, by default the task's.
+    """The `n` examples from number `first` on, by default test examples, as Frames, made `batch` at a time; `shape` (H, W) px, by
+    default the task's.
 
     `change` alters each drawn detector, as robustness studies do.
     """
-    for first in range(0, n, batch):
-        yield from frames_of(task, seed, make_batch(task, seed, TEST[first : min(first + batch, n)], shape, change))
+    for start in range(first, first + n, batch):
+        indices = range(start, min(start + batch, first + n))
+        yield from frames_of(task, seed, make_batch(task, seed, indices, shape, change))
 
 
 def simulated(task: Task, size: int, seed: int, indices: Sequence[int]) -> Examples:

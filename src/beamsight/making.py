@@ -39,10 +39,15 @@ def simulate(
     *,
     number: Annotated[int, Parameter(name=["-n", "--number"])] = 1000,
     seed: int = 0,
+    size: int | None = None,
+    training: Flag = False,
+    workers: int | None = None,
+    cluster: str | None = None,
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative="")] = False,
 ) -> int:
-    """Simulate labelled frames into a folder of HDF5 files.
+    """Simulate labelled frames into a folder of HDF5 files. The same command goes on where it was stopped.
 
-    Example: `beamsight simulate scattering-tags frames -n 10000 --seed 1`
+    Example: `beamsight simulate scattering-tags frames -n 10000 --seed 1 --workers 2`
 
     Parameters
     ----------
@@ -53,15 +58,39 @@ def simulate(
     number
         How many.
     seed
-        The same seed gives the same frames.
+        The same seed gives the same frames, on any number of workers.
+    size
+        Side of square frames in pixels, by default the task's own shape.
+    training
+        Frames to learn from, which share no scene with those to judge by, whatever the seed.
+    workers
+        Processes of this machine, or jobs of a queue; without, all is made in this process.
+    cluster
+        Dask scheduler as `tcp://HOST:PORT`, or `slurm`, `pbs` or `lsf`.
+    quiet
+        Say nothing but errors.
     """
     with _torch("simulate"):
-        from beamsight.archive import write_archive
-        from beamsight.examples import simulate as examples
+        from beamsight.console import Progress, making
+        from beamsight.predict import Tally
+        from beamsight.simulating import simulate_archive
         from beamsight.task import find_task
 
-        with _stopping():
-            _told("frames", write_archive(examples(find_task(task), number, seed), out))
+        tally, before = Tally(), list[int]()
+        with _stopping(), Progress(tally, quiet, lambda: (sum(before), number, True), making) as progress:
+
+            def tell(frames: int) -> None:
+                # The first number is of an earlier run.
+                if before:
+                    tally.frames += frames
+                else:
+                    before.append(frames)
+                progress.step()
+
+            shape = None if size is None else (size, size)
+            folder = simulate_archive(find_task(task), out, number, seed, shape, training, workers, cluster, tell)
+        if not quiet:
+            _told("frames", folder)
     return 0
 
 
@@ -100,7 +129,7 @@ def train(
 
         found = find_task(task)
         changed = {k: v for k, v in asdict(recipe).items() if v is not None}
-        stored = None if frames is None else read_archive(frames)
+        stored = None if frames is None else read_archive(frames, scenes=False)
         first = None if start is None else shipped().get(start, Path(start))
         _told("run", learn(found, out, replace(found.recipe, **changed), stored, resume=not overwrite, first=first))
     return 0
@@ -141,7 +170,9 @@ def evaluate(
 
         with _stopping():
             model = load(bundle)
-            scores = score(model, find_task(model.card["task"]) if frames is None else read_archive(frames), number, seed)
+            scores = score(
+                model, find_task(model.card["task"]) if frames is None else read_archive(frames, scenes=False), number, seed
+            )
         _print(scores if as_json else table(scores))
     return 0
 
