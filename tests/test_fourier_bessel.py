@@ -2,6 +2,8 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -157,7 +159,8 @@ def test_a_disc_that_cannot_hold_the_orders_is_refused() -> None:
 
 @pytest.mark.peer
 @pytest.mark.filterwarnings("ignore")
-def test_aspire_gives_the_same_up_to_one_scale() -> None:
+def test_aspire_gives_the_same_up_to_one_scale(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)  # it writes a log where it is first imported
     from aspire.basis import FBBasis2D
 
     size = 64

@@ -158,9 +158,9 @@ def _rows(detector: Columns, rows: slice) -> Columns:
 
 
 def _joined(values: list[torch.Tensor]) -> torch.Tensor:
-    # A transmission of frames without a stop is the number 1.
-    widest = max(values, key=lambda v: v.ndim * v.numel())
-    return torch.cat([v if v.ndim else v.expand(widest.shape) for v in values]) if widest.ndim else widest
+    # A transmission of frames without a stop, or one that is the same everywhere, is one number.
+    widest = max(values, key=lambda v: (v.ndim, v.numel()))
+    return torch.cat([v.expand(widest.shape) for v in values]) if widest.ndim else widest
 
 
 def _expose(photons: torch.Tensor, detector: Columns, centres: torch.Tensor, seeds: torch.Tensor) -> Exposed:
