@@ -37,7 +37,8 @@ def joined(batch: int) -> Iterator[None]:
         yield
         return
     if int(os.environ["WORLD_SIZE"]) > batch:
-        raise BeamsightError(f"a batch of {batch} cannot be shared by {os.environ['WORLD_SIZE']} processes; start fewer")
+        told = f"a batch of {batch} cannot be shared by {os.environ['WORLD_SIZE']} processes; start fewer"
+        raise BeamsightError(told) if is_first() else SystemExit(USAGE)
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -55,8 +56,8 @@ def processes() -> int:
 
 
 def is_first() -> bool:
-    """True in the one process that writes and speaks for all."""
-    return not dist.is_initialized() or dist.get_rank() == 0
+    """True in the one process that writes and speaks for all, before, while and after they train."""
+    return not dist.is_torchelastic_launched() or os.environ["RANK"] == "0"
 
 
 def mine() -> slice:
