@@ -17,7 +17,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from beamsight.ahead import made_ahead
 from beamsight.checkpoint import BEST, CHECKPOINT, RUN, restore
 from beamsight.errors import BeamsightError, CannotRead
-from beamsight.examples import Source
+from beamsight.examples import Source, simulate
 from beamsight.train import start, train
 from beamsight.trainlog import LOG, Clock
 from toy import RECIPE, TOY, TOY_ONE
@@ -85,7 +85,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_last_checkpoint(tmp_path: Path) 
 import resource
 SHORT = replace(SHORT, steps=1)
 def train(*a):
-    beamsight.train.prepare(Path(a[1]), TOY.name, SHORT, True)
+    beamsight.train.prepare(Path(a[1]), TOY.name, SHORT, None, True)
     state = start(TOY.target, SHORT)
     resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) // 2}, {len(before) // 2}))
     try:
@@ -110,6 +110,8 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     (run / RUN).unlink()
     with pytest.raises(BeamsightError, match="task 'toy-rings' not 'toy-ring'"):
         train(TOY_ONE, run, replace(SHORT, steps=1))
+    with pytest.raises(BeamsightError, match="frames None not '20 from toy-rings/3/00000000'"):
+        train(TOY, run, replace(SHORT, steps=1), list(simulate(TOY, 20, seed=3, shape=(32, 32))))
     with pytest.raises(CannotRead, match="no checkpoint of this training"):
         restore(start(TOY.target, replace(SHORT, network="joint")), run / CHECKPOINT)
 

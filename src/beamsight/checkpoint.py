@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,14 +22,15 @@ from torch import Tensor, nn
 
 from beamsight.bundle import WEIGHTS
 from beamsight.errors import BeamsightError, CannotRead, CannotWrite
+from beamsight.frame import Frame
 from beamsight.parallel import from_first, is_first
 from beamsight.recipe import Recipe
 
 RUN, CHECKPOINT, BEST = "run.json", "checkpoint.safetensors", "best.safetensors"
 # How long it may run does not change what is learnt at a step.
-FREE = ("max_hours", "patience")
+FREE = {"max_hours", "patience"}
 
-# What is trained and how: {"task": its name, "recipe": its fields}.
+# What is trained and how: {"task": its name, "recipe": its fields, "frames": which stored ones, None = simulated}.
 Said = dict[str, Any]
 
 
@@ -51,12 +52,13 @@ class State:
 NUMBERS = {"step": int, "seconds": float, "waited": float, "best": float, "since_best": int}
 
 
-def prepare(folder: Path, task: str, recipe: Recipe, resume: bool) -> Said:
+def prepare(folder: Path, task: str, recipe: Recipe, frames: Sequence[Frame] | None, resume: bool) -> Said:
     """Make the folder of a run, or accept the one that is there if it is the same training; gives what is said of it.
 
     Without `resume` what it holds of a run is removed. Raises CannotWrite, BeamsightError where it holds another training.
     """
-    said = {"task": task, "recipe": asdict(recipe)}
+    known = f"{len(frames)} from {frames[0].key}" if frames else None
+    said = {"task": task, "recipe": asdict(recipe), "frames": known}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if resume and (folder / RUN).exists():
@@ -149,8 +151,8 @@ def kept_in(folder: Path) -> Iterator[None]:
 
 
 def _same(where: str, before: Said, now: Said) -> None:
-    old, new = ({"task": d["task"]} | {k: v for k, v in d["recipe"].items() if k not in FREE} for d in (before, now))
-    differing = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+    old, new = ({**d["recipe"], "task": d["task"], "frames": d.get("frames")} for d in (before, now))
+    differing = sorted(k for k in (old.keys() | new.keys()) - FREE if old.get(k) != new.get(k))
     if differing:
         was = ", ".join(f"{k} {old.get(k)!r} not {new.get(k)!r}" for k in differing)
         raise BeamsightError(f"{where} holds another training ({was}); choose another folder or overwrite it")

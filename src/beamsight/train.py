@@ -66,7 +66,7 @@ def train(
     limit = called + 3600 * stop_after_hours if stop_after_hours > 0 else math.inf
     keep_memory()
     with joined(recipe.batch):
-        said = from_first(lambda: prepare(folder, task.name, recipe, resume))
+        said = from_first(lambda: prepare(folder, task.name, recipe, frames, resume))
         state = start(task.target, recipe, _device())
         if from_first((folder / CHECKPOINT).exists):
             restore(state, folder / CHECKPOINT, said)
