@@ -13,7 +13,7 @@ import pytest
 from safetensors.torch import load_file
 
 from as_one import apart
-from beamsight.checkpoint import BEST
+from beamsight.checkpoint import BEST, CHECKPOINT
 from beamsight.examples import Examples, Source
 from beamsight.recipe import Recipe
 from beamsight.train import train
@@ -125,6 +125,22 @@ def test_a_process_that_is_lost_ends_the_others_with_one_line(tmp_path: Path, en
     last = said.splitlines()[-1]
     assert last.startswith("beamsight: another process of this training ended")
     assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_asked_twice_to_end_they_keep_a_checkpoint(tmp_path: Path, environment: dict[str, str]) -> None:
+    # A scheduler signals every process of a job, and torchrun hands on what it got itself.
+    both = two(command(tmp_path / "run", replace(SHORT, steps=10**6, validate_every=1)), environment)
+    assert both[0].stderr is not None
+    assert "mean AP" in both[0].stderr.readline()
+    for _ in range(2):
+        for process in both:
+            process.terminate()
+    said = [process.communicate(timeout=60)[1] for process in both]
+    assert [process.returncode for process in both] == [130, 130]
+    assert said[0].splitlines()[-1] == "beamsight: stopped; what was done is kept, the same command goes on from there"
+    assert said[1] == ""
+    assert (tmp_path / "run" / CHECKPOINT).exists()
 
 
 @pytest.mark.slow

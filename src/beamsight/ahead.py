@@ -57,7 +57,7 @@ def made_ahead(
         yield _taken(sample, range(first, last), lanes, workers)
     finally:
         for worker in workers:
-            worker.terminate()
+            worker.kill()
         for worker in workers:
             worker.join()
         for q in (q for lane in lanes for q in (lane.free, lane.ready)):
@@ -106,8 +106,9 @@ def _next(ready: Any, worker: BaseProcess) -> int:
 
 
 def _work(step: Callable[[int], Examples], numbers: range, lane: _Lane) -> None:
-    # Ctrl-C belongs to the trainer, which ends this process when it is done.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C, and what a scheduler sends to all processes of a job, belong to the trainer: it ends this one when it is done.
+    for asked in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(asked, signal.SIG_IGN)
     torch.set_num_threads(1)
     keep_memory()
     try:

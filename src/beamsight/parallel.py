@@ -33,7 +33,7 @@ USAGE = 2  # the exit status of a process whose first one has said what is wrong
 def joined(batch: int) -> Iterator[None]:
     """Take part in the training that `torchrun` started, if it did. Raises BeamsightError where it has more processes than a
     batch has examples."""
-    if not dist.is_torchelastic_launched() or int(os.environ["WORLD_SIZE"]) == 1:
+    if not under_torchrun() or int(os.environ["WORLD_SIZE"]) == 1:
         yield
         return
     if int(os.environ["WORLD_SIZE"]) > batch:
@@ -50,6 +50,11 @@ def joined(batch: int) -> Iterator[None]:
         dist.destroy_process_group()
 
 
+def under_torchrun() -> bool:
+    """True where `torchrun` started this process."""
+    return dist.is_torchelastic_launched()
+
+
 def processes() -> int:
     """How many processes train together."""
     return dist.get_world_size() if dist.is_initialized() else 1
@@ -57,7 +62,7 @@ def processes() -> int:
 
 def is_first() -> bool:
     """True in the one process that writes and speaks for all, before, while and after they train."""
-    return not dist.is_torchelastic_launched() or os.environ["RANK"] == "0"
+    return not under_torchrun() or os.environ["RANK"] == "0"
 
 
 def mine() -> slice:

@@ -28,7 +28,7 @@ from beamsight.evaluate import average_precision, mean
 from beamsight.examples import Examples, Source, Viewed, shown
 from beamsight.frame import Frame
 from beamsight.networks import build_network, judged
-from beamsight.parallel import act_as_one, add_gradients, from_first, gathered, is_first, joined, mine, total
+from beamsight.parallel import act_as_one, add_gradients, from_first, gathered, is_first, joined, mine, total, under_torchrun
 from beamsight.recipe import Recipe
 from beamsight.targets import Tags, Target
 from beamsight.task import Task
@@ -263,7 +263,8 @@ def _interruption() -> Iterator[Callable[[], bool]]:
 
     def note(number: int, _: object) -> None:
         asked.append(number)
-        signal.signal(number, signal.SIG_DFL)  # asked twice, it ends at once
+        if not under_torchrun():  # which hands on what the processes have got already, and kills what does not end
+            signal.signal(number, signal.SIG_DFL)  # asked twice, it ends at once
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
