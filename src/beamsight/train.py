@@ -35,6 +35,8 @@ from beamsight.task import Task
 from beamsight.trainlog import Clock, Log
 from beamsight.views import build_view
 
+Batches = Iterator[tuple[int, Examples]]
+
 DECAY, CLIP = 0.999, 1.0
 CHECKPOINT_S = 300.0
 CENTRE, OFF_PX = 2.0, 0.3  # the weight of the centre beside the question itself; how well files know it
@@ -74,33 +76,37 @@ def train(
             begin_with(state, Path(first))
         if not _ended(state, recipe):
             act_as_one(state.network, recipe.batch)
-            with kept_in(folder), Log(folder, recipe, state) as log, _interruption() as asked:
+            source = Source(task, recipe, frames, mine())
+            judged = _judged(source)
+            with _interruption() as asked, _batches(source, state.step, ahead) as batches:
                 clock = Clock(state, asked, limit)
-                _steps(state, Source(task, recipe, frames, mine()), log, clock, said, ahead)
+                with kept_in(folder), Log(folder, recipe, state) as log:
+                    _steps(state, source, judged, batches, clock, log, said)
             if clock.interrupted:
                 raise KeyboardInterrupt if is_first() else SystemExit(STOPPED)
     return folder
 
 
-def _steps(state: State, source: Source, log: Log, clock: Clock, said: Said, ahead: int | None) -> None:
+def _steps(
+    state: State, source: Source, judged: Sequence[Examples], batches: Batches, clock: Clock, log: Log, said: Said
+) -> None:
     """Learn until the recipe or the clock says stop; the scores and the checkpoint of the last step are kept."""
-    recipe, target, folder, device = source.recipe, source.task.target, log.folder, _device()
-    view, judged, kept = build_view(recipe.view).to(device), _judged(source, device), time.monotonic()
-    with _batches(source, state.step, device, ahead) as batches:
-        for number, examples in clock.timed(batches):
-            loss = learn(state, view, examples, target, recipe)
-            state.step = number + 1
-            log.step(state, clock.agreed(state, float(loss)), learning_rate(state, recipe), progress(state, recipe))
-            if state.step % recipe.validate_every == 0 or progress(state, recipe) >= 1:
-                scores = _scores(state, view, judged, target, recipe)
-                keep_best(state, mean(scores), folder)
-                log.scores(state, target.names, scores)
-            ended = _ended(state, recipe) or clock.stopped
-            if is_first() and (ended or time.monotonic() - kept > CHECKPOINT_S):
-                save(state, folder / CHECKPOINT, said)
-                kept = time.monotonic()
-            if ended:
-                break
+    recipe, target = source.recipe, source.task.target
+    view, kept = build_view(recipe.view).to(_device()), time.monotonic()
+    for number, examples in clock.timed(batches):
+        loss = learn(state, view, examples, target, recipe)
+        state.step = number + 1
+        log.step(state, clock.agreed(state, float(loss)), learning_rate(state, recipe), progress(state, recipe))
+        if state.step % recipe.validate_every == 0 or progress(state, recipe) >= 1:
+            scores = _scores(state, view, judged, target, recipe)
+            keep_best(state, mean(scores), log.folder)
+            log.scores(state, target.names, scores)
+        ended = _ended(state, recipe) or clock.stopped
+        if is_first() and (ended or time.monotonic() - kept > CHECKPOINT_S):
+            save(state, log.folder / CHECKPOINT, said)
+            kept = time.monotonic()
+        if ended:
+            break
     log.end(state, _ended(state, recipe))
 
 
@@ -176,9 +182,9 @@ def loss_of(target: Target, logits: Tensor, truth: Tensor) -> Tensor:
     return (each * counted).sum() / total(counted.sum()).clamp(min=1)
 
 
-def _judged(source: Source, device: str) -> list[Examples]:
-    with torch.device(device):
-        return [batch.to(device) for batch in source.validation(source.recipe.validation)]
+def _judged(source: Source) -> list[Examples]:
+    with torch.device(_device()):
+        return [batch.to(_device()) for batch in source.validation(source.recipe.validation)]
 
 
 def _scores(
@@ -234,11 +240,11 @@ def _follow(state: State) -> None:
 
 
 @contextmanager
-def _batches(source: Source, first: int, device: str, ahead: int | None) -> Iterator[Iterator[tuple[int, Examples]]]:
-    """(step, its batch) from step `first` on, on `device`."""
-    last = source.recipe.steps
+def _batches(source: Source, first: int, ahead: int | None) -> Iterator[Batches]:
+    """(step, its batch) from step `first` on, on the device."""
+    last, device = source.recipe.steps, _device()
     # A GPU simulates faster by itself than processors could for it; what is stored is read ahead for either.
-    helpers = _helpers(source, device) if ahead is None else int(ahead)
+    helpers = _helpers(source) if ahead is None else int(ahead)
     if helpers and first < last:
         # What a view shows takes a GPU no time, and more to hand over.
         make = Viewed(source, build_view(source.recipe.view)) if device == "cpu" else source.step
@@ -249,8 +255,8 @@ def _batches(source: Source, first: int, device: str, ahead: int | None) -> Iter
             yield ((number, source.step(number).to(device)) for number in range(first, last))
 
 
-def _helpers(source: Source, device: str) -> int:
-    if device == "cpu":
+def _helpers(source: Source) -> int:
+    if _device() == "cpu":
         return 1
     cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     return 0 if source.frames is None else max(1, min(READERS, cores - 1))
