@@ -96,7 +96,7 @@ def train(
     stop_after
         Hours after which to keep a checkpoint and end, before a scheduler kills; the same command goes on.
     ahead
-        How many processes make or read frames ahead; by default one, for a GPU that reads frames up to eight.
+        How many processes make or read frames ahead; by default one, for a GPU that reads frames up to sixteen.
     overwrite
         Begin anew in a folder that holds a run.
     """

@@ -41,7 +41,7 @@ DECAY, CLIP = 0.999, 1.0
 CHECKPOINT_S = 300.0
 CENTRE, OFF_PX = 2.0, 0.3  # the weight of the centre beside the question itself; how well files know it
 DROPOUT = 12  # a stream of random numbers, beside those of the examples
-READERS = 8  # processes that read an archive for one GPU, at most
+READERS = 16  # processes that read an archive for one GPU, at most
 STOPPED = 130  # the exit status of a process that was asked to end, where another says so
 
 
