@@ -31,7 +31,7 @@ def eager(model: bundle.Bundle) -> Run:
     """The network in torch, from the bundle's weights."""
     card, width = model.card, model.target.width
     view = build_view(card["view"])
-    network = build_network(card["recipe"]["network"], view.shape(model.size, model.size)[0], width)
+    network = build_network(card["recipe"]["network"], view.shape(model.size, model.size)[0], width, card["view"], model.size)
     network.load_state_dict(
         {k: v.float() if v.is_floating_point() else v for k, v in load_file(model.folder / bundle.WEIGHTS).items()}
     )

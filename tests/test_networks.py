@@ -3,10 +3,11 @@
 import pytest
 import torch
 
+from beamsight.coefficients import Coefficients
 from beamsight.errors import BeamsightError
 from beamsight.joint import BLOCK, EMBEDDING, Votes, _middles
 from beamsight.networks import Whole, build_network
-from beamsight.views import RADII, SECTORS, Polar, build_view
+from beamsight.views import RADII, SECTORS, VIEWS, Polar, build_view
 
 
 @pytest.mark.parametrize("name", ["compact", "alexnet", "vgg"])
@@ -36,7 +37,7 @@ def test_every_weight_of_the_compact_network_learns() -> None:
 def test_the_compact_network_is_compact() -> None:
     # Twice in half precision, as graph and as weights, a bundle must stay below 8 MB.
     for name in ("compact", "joint"):
-        weights = sum(p.numel() for p in build_network(name, 6, 28).parameters())
+        weights = sum(p.numel() for p in build_network(name, 6, 28, "image").parameters())
         assert 1e6 < weights < 1.95e6
 
 
@@ -65,20 +66,22 @@ def photons(n: int = 3, size: int = 64) -> tuple[torch.Tensor, torch.Tensor, tor
     return counts * mask, mask, size / 2 + torch.randn(n, 2)
 
 
-def test_the_joint_network_judges_each_image_by_itself_with_and_without_a_centre() -> None:
-    network = Whole(build_view("image"), build_network("joint", 6, 3)).eval()
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_joint_network_judges_each_image_by_itself_with_and_without_a_centre(view: str) -> None:
+    network = Whole(build_view(view), build_network("joint", 6, 3, view, 64)).eval()
     counts, mask, centre = photons(4)
     centre[1::2] = torch.nan
     logits, embedding, told = network(counts, mask, centre)
-    assert (logits.shape, embedding.shape, told.shape) == ((4, 3), (4, EMBEDDING), (4, 2))
+    assert (logits.shape, embedding.shape, told.shape) == ((4, 3), (4, EMBEDDING), (4, 3))
     for n in range(4):
         alone = network(counts[n : n + 1], mask[n : n + 1], centre[n : n + 1])[0]
         # A told centre differs in its last digits with the batch, and may move a pixel to the next cell.
         torch.testing.assert_close(alone[0], logits[n], rtol=1e-2, atol=2e-3)
 
 
-def test_the_joint_network_uses_the_centre_it_is_given_and_its_own_where_none_is() -> None:
-    network = Whole(build_view("image"), build_network("joint", 6, 3)).eval()
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_joint_network_uses_the_centre_it_is_given_and_its_own_where_none_is(view: str) -> None:
+    network = Whole(build_view(view), build_network("joint", 6, 3, view, 64)).eval()
     counts, mask, centre = photons()
     own = network(counts, mask)[2]
     hidden = network(counts, mask, torch.full((3, 2), torch.nan))[0]
@@ -88,16 +91,32 @@ def test_the_joint_network_uses_the_centre_it_is_given_and_its_own_where_none_is
     assert torch.equal(network(counts, mask, centre)[2], own)
 
 
-def test_every_weight_of_the_joint_network_learns() -> None:
-    network = Whole(build_view("image"), build_network("joint", 6, 3))
+@pytest.mark.parametrize("view", VIEWS)
+def test_every_weight_of_the_joint_network_learns(view: str) -> None:
+    network = Whole(build_view(view), build_network("joint", 6, 3, view, 128))
     counts, mask, centre = photons(4, 128)
     logits, _, told = network(counts, mask, centre)
     (logits.square().sum() + told.square().sum()).backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
 
 
+def test_other_networks_see_the_image_alone() -> None:
+    with pytest.raises(BeamsightError, match=r"alexnet sees the image alone.*--view image"):
+        build_network("alexnet", 6, 3, "joint")
+    with pytest.raises(BeamsightError, match=r"'polar'.*image, coefficients, rings, joint"):
+        build_view("polar")
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_coefficients_do_not_know_which_way_a_frame_is_turned(degrees: int) -> None:
+    counts, mask, _ = photons(2, 65)
+    view, centre = Coefficients(65), torch.full((2, 2), 32.0)
+    turned = [image.rot90(degrees // 90, (1, 2)) for image in (counts, mask)]
+    torch.testing.assert_close(view(*turned, centre), view(counts, mask, centre), rtol=1e-3, atol=2e-3)
+
+
 def test_the_rings_do_not_know_where_the_circle_begins() -> None:
-    rings = build_network("joint", 6, 3).rings.eval()
+    rings = build_network("joint", 6, 3, "rings").rings.eval()
     torch.manual_seed(0)
     cells, profile = torch.randn(2, Polar.channels, RADII, SECTORS), torch.randn(2, Polar.features, RADII)
     # Turned by whole blocks of sectors; the harmonics' powers are the same but for rounding.
@@ -118,4 +137,5 @@ def test_votes_of_arcs_find_the_centre() -> None:
         to_centre = torch.tensor(centre)[None, :, None, None] - place
         tangent = torch.stack([-to_centre[:, 1], to_centre[:, 0]], 1)
         found = votes(100 * tangent / tangent.norm(dim=1, keepdim=True), torch.zeros(1, 4, 8, 8))
-        torch.testing.assert_close(found[0], torch.tensor(centre), atol=2e-3, rtol=0)
+        torch.testing.assert_close(found[0, :2], torch.tensor(centre), atol=2e-3, rtol=0)
+        assert found[0, 2] < 2e-3  # the votes agree

@@ -148,7 +148,9 @@ def test_the_exported_graph_is_the_network(task: Task) -> None:
 
     size = task.recipe.size
     view = build_view(task.recipe.view)
-    whole = Whole(view, build_network(task.recipe.network, view.shape(size, size)[0], task.target.width)).eval()
+    whole = Whole(
+        view, build_network(task.recipe.network, view.shape(size, size)[0], task.target.width, task.recipe.view, size)
+    ).eval()
     session = onnxruntime.InferenceSession(graph_of(whole, size))
     batch = simulated(task, size, SEED, VALIDATION[:3])
     with torch.inference_mode():

@@ -95,7 +95,7 @@ def load_run(run: str | Path, task: Task | None = None) -> tuple[Task, Recipe, n
         said = json.loads((folder / RUN).read_text())
         task, recipe = task or find_task(said["task"]), Recipe(**said["recipe"])
         channels = build_view(recipe.view).shape(recipe.size, recipe.size)[0]
-        network = build_network(recipe.network, channels, task.target.width)
+        network = build_network(recipe.network, channels, task.target.width, recipe.view, recipe.size)
         network.load_state_dict(load_file(folder / BEST))
     except (OSError, SafetensorError, ValueError, TypeError, KeyError, RuntimeError) as error:
         if isinstance(error, BeamsightError):

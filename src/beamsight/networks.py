@@ -16,13 +16,18 @@ from beamsight.errors import BeamsightError
 from beamsight.joint import EMBEDDING, Joint
 
 
-def build_network(name: str, channels: int, width: int) -> nn.Module:
+def build_network(name: str, channels: int, width: int, view: str = "image", size: int = 256) -> nn.Module:
     """The network of that name for `channels` channels in and `width` logits out; forward gives (logits [N T], embedding [N E]).
 
-    Raises BeamsightError for an unknown name.
+    `view` by name, and the side of the frames in pixels: what "joint" rests its answer on. Raises BeamsightError for an unknown
+    name, and for a network that knows no other view than the image.
     """
+    if name == "joint":
+        return Joint(channels, width, view, size)
     if name not in NETWORKS:
-        raise BeamsightError(f"no network is called {name!r}; choose one of {', '.join(NETWORKS)}")
+        raise BeamsightError(f"no network is called {name!r}; choose one of joint, {', '.join(NETWORKS)}")
+    if view != "image":
+        raise BeamsightError(f"the network {name} sees the image alone, not {view!r}; choose --view image or --network joint")
     return NETWORKS[name](channels, width)
 
 
@@ -98,7 +103,7 @@ class Mixer(nn.Module):
         return grid
 
 
-NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {"joint": Joint, "compact": Compact, "alexnet": AlexNet, "vgg": VGG}
+NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {"compact": Compact, "alexnet": AlexNet, "vgg": VGG}
 
 # Waves a grid's side that tell places apart: from the whole grid to neighbours on 8 x 8.
 _WAVES = (0.5, 1.0, 2.0, 4.0)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 class Recipe:
     """How to train. Command-line options come from these fields.
 
-    `view` and `network` by name; `size` side of the square that the network sees, in pixels; `steps` of `batch` frames;
+    `view` what the answer rests on: the "image" itself, its Fourier-Bessel "coefficients" about the beam, the image and its
+    "rings", or all of them, "joint"; `network` by name; `size` side of the square that the network sees, in pixels; `steps` of `batch` frames;
     `learning_rate` at its peak, after `warmup` steps, then a cosine to zero; `precision` "bf16" or "fp32";
     `mirror` and `rotate` (quarter turns) only where the physics has the symmetry; `validate_every` steps;
     `patience` validations without a better score before training stops (0 = never), each on `validation` frames;

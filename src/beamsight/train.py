@@ -20,7 +20,7 @@ import torch
 from numpy.random import default_rng
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, smooth_l1_loss
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from beamsight.ahead import keep_memory, made_ahead
 from beamsight.checkpoint import CHECKPOINT, Said, State, begin_with, keep_best, kept_in, prepare, restore, save
@@ -39,7 +39,8 @@ Batches = Iterator[tuple[int, Examples]]
 
 DECAY, CLIP = 0.999, 1.0
 CHECKPOINT_S = 300.0
-CENTRE, OFF_PX = 2.0, 0.3  # the weight of the centre beside the question itself; how well files know it
+CENTRE, OFF_PX = 0.1, 0.3  # the weight of the centre beside the question itself; how well files know it
+SOFT_PX = 0.3  # below this a centre is told well enough
 DROPOUT = 12  # a stream of random numbers, beside those of the examples
 READERS = 16  # processes that read an archive for one GPU, at most
 STOPPED = 130  # the exit status of a process that was asked to end, where another says so
@@ -118,7 +119,7 @@ def start(target: Target, recipe: Recipe, device: str = "cpu") -> State:
     """A training before its first step: weights from the recipe's seed."""
     torch.manual_seed(recipe.seed)
     channels = build_view(recipe.view).shape(recipe.size, recipe.size)[0]
-    network = build_network(recipe.network, channels, target.width).to(device)
+    network = build_network(recipe.network, channels, target.width, recipe.view, recipe.size).to(device)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # twice as fast, and unknown to the stubs
     # Biases and norms are left free: to shrink them would shift what the network calls zero.
     matrices = [p for p in network.parameters() if p.ndim > 1]
@@ -162,12 +163,13 @@ def half_hidden(centre: Tensor, batch: int) -> Tensor:
 
 
 def centre_loss(guess: Tensor | None, examples: Examples) -> Tensor:
-    """How far [] the centres told lie off, in sides of the frame; over those that are known, as `loss_of`."""
+    """How far [] the centres told lie off, as log(1 + px), mean over those that are known, as in `loss_of`: a beam told to half
+    a pixel is worth as much as one that is found at all."""
     if guess is None:
         return torch.zeros(())
-    known = ~examples.centre.isnan()
-    off = smooth_l1_loss(guess[known], examples.centre[known], reduction="sum")
-    return off / total(known.sum()).clamp(min=1) / examples.counts.shape[1]
+    known = ~examples.centre.isnan().any(1)
+    off = (guess[:, :2] - examples.centre.nan_to_num()).square().sum(1)
+    return (torch.log1p((off + SOFT_PX**2).sqrt() - SOFT_PX) * known).sum() / total(known.sum()).clamp(min=1)
 
 
 def loss_of(target: Target, logits: Tensor, truth: Tensor) -> Tensor:

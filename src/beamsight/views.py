@@ -12,6 +12,9 @@ from torch.nn.functional import avg_pool1d, avg_pool2d
 
 from beamsight.errors import BeamsightError
 
+# What an answer may rest on: the image, its Fourier-Bessel coefficients, the image and its rings, or all of them.
+VIEWS = ("image", "coefficients", "rings", "joint")
+
 FLOOR = 0.01  # of the mean count: where the log turns linear, below what a display of two decades would show
 SLIGHT = 1e-6  # keeps means over nothing finite
 
@@ -226,7 +229,8 @@ def _even(image: Tensor, weight: Tensor) -> Tensor:
 
 
 def build_view(name: str) -> LogCounts:
-    """The view of that name. Raises BeamsightError, which lists the names."""
-    if name != "image":
-        raise BeamsightError(f"no view is called {name!r}; there is 'image'")
+    """What every view of that name shows of the image itself; the network joins what lies around the beam. Raises BeamsightError,
+    which lists the names."""
+    if name not in VIEWS:
+        raise BeamsightError(f"no view is called {name!r}; choose one of {', '.join(VIEWS)}")
     return LogCounts()

@@ -24,8 +24,17 @@ TASK = Task(
     render=render,
     detector=detector,
     label=label,
+    views=("image", "coefficients", "rings", "joint"),
     recipe=Recipe(
-        steps=12000, batch=32, learning_rate=2.5e-3, warmup=300, validate_every=1000, patience=0, mirror=True, rotate=True
+        view="rings",
+        steps=12000,
+        batch=32,
+        learning_rate=2.5e-3,
+        warmup=300,
+        validate_every=1000,
+        patience=0,
+        mirror=True,
+        rotate=True,
     ),
     sweeps={
         "exposure": (1.0, 0.3, 0.1, 0.03, 0.01),
