@@ -37,8 +37,8 @@ def joined(batch: int) -> Iterator[None]:
         yield
         return
     if int(os.environ["WORLD_SIZE"]) > batch:
-        told = f"a batch of {batch} cannot be shared by {os.environ['WORLD_SIZE']} processes; start fewer"
-        raise BeamsightError(told) if is_first() else SystemExit(USAGE)
+        with said_once():
+            raise BeamsightError(f"a batch of {batch} cannot be shared by {os.environ['WORLD_SIZE']} processes; start fewer")
     on_gpu = torch.cuda.is_available()
     if on_gpu:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -91,6 +91,17 @@ def gathered(value: T) -> list[T]:
     with _others():
         dist.all_gather_object(every, value)
     return every
+
+
+@contextmanager
+def said_once() -> Iterator[None]:
+    """What goes wrong in every process alike is said by the first; the others end without a word."""
+    try:
+        yield
+    except BeamsightError:
+        if is_first():
+            raise
+        raise SystemExit(USAGE) from None
 
 
 def from_first(work: Callable[[], T]) -> T:

@@ -28,7 +28,18 @@ from beamsight.evaluate import average_precision, mean
 from beamsight.examples import Examples, Source, Viewed, shown
 from beamsight.frame import Frame
 from beamsight.networks import build_network, judged
-from beamsight.parallel import act_as_one, add_gradients, from_first, gathered, is_first, joined, mine, total, under_torchrun
+from beamsight.parallel import (
+    act_as_one,
+    add_gradients,
+    from_first,
+    gathered,
+    is_first,
+    joined,
+    mine,
+    said_once,
+    total,
+    under_torchrun,
+)
 from beamsight.recipe import Recipe
 from beamsight.targets import Tags, Target
 from beamsight.task import Task
@@ -70,7 +81,8 @@ def train(
     keep_memory()
     with joined(recipe.batch):
         said = from_first(lambda: prepare(folder, task.name, recipe, frames, resume))
-        state = start(task.target, recipe, _device())
+        with said_once():
+            state = start(task.target, recipe, _device())
         if from_first((folder / CHECKPOINT).exists):
             restore(state, folder / CHECKPOINT, said)
         elif first is not None:
