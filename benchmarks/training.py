@@ -47,7 +47,8 @@ class Asked:
         """Options of `beamsight train`; `judged` frames at the end, or as many as an archive has for that."""
         told = {"steps": self.steps, "batch": self.batch, "validation": judged, "validate-every": STEPS}
         if network is not None:
-            told |= {"network": network, "view": "image", "learning-rate": task_of(network).recipe.learning_rate}
+            recipe = task_of(network).recipe
+            told |= {"network": network, "view": recipe.view, "learning-rate": recipe.learning_rate}
         return [word for name, value in told.items() for word in (f"--{name}", str(value))]
 
 
