@@ -41,7 +41,7 @@ def task_of(kind: str) -> Task:
     task = find_task("scattering-tags")
     if kind == "alexnet":
         # AlexNet without batch norm diverges at the compact network's pace.
-        return replace(task, recipe=replace(task.recipe, network="alexnet", learning_rate=3e-4))
+        return replace(task, recipe=replace(task.recipe, network="alexnet", view="image", learning_rate=3e-4))
     return replace(task, detector=taught_detector)
 
 

@@ -10,7 +10,7 @@ from beamsight.networks import Whole, build_network
 from beamsight.views import RADII, SECTORS, VIEWS, Polar, build_view
 
 
-@pytest.mark.parametrize("name", ["compact", "alexnet"])
+@pytest.mark.parametrize("name", ["compact", "alexnet", "vgg"])
 @pytest.mark.parametrize("size", [64, 96])
 def test_shapes(name: str, size: int) -> None:
     network = build_network(name, 3, 7).eval()
@@ -20,7 +20,7 @@ def test_shapes(name: str, size: int) -> None:
     assert logits.isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["compact", "alexnet"])
+@pytest.mark.parametrize("name", ["compact", "alexnet", "vgg"])
 def test_each_image_is_judged_by_itself(name: str) -> None:
     network, images = build_network(name, 2, 3).eval(), torch.randn(4, 2, 64, 64)
     together = network(images)[0]
@@ -54,7 +54,7 @@ def test_the_mixer_knows_places() -> None:
 
 
 def test_an_unknown_network_is_named() -> None:
-    with pytest.raises(BeamsightError, match=r"'resnet'.*joint, compact, alexnet"):
+    with pytest.raises(BeamsightError, match=r"'resnet'.*joint, compact, alexnet, vgg"):
         build_network("resnet", 1, 1)
 
 

@@ -15,9 +15,10 @@ from safetensors.torch import load_file
 from beamsight.ahead import made_ahead
 from beamsight.checkpoint import BEST, CHECKPOINT, begin_with, restore, save
 from beamsight.errors import BeamsightError, CannotRead, CannotWrite
-from beamsight.examples import TEST, TRAINING, VALIDATION, Examples, Source, simulate, simulated, turned
+from beamsight.examples import TEST, TRAINING, VALIDATION, Examples, Source, positions, simulate, simulated, turned
 from beamsight.recipe import Recipe
-from beamsight.train import LOG, centre_loss, half_hidden, learn, learning_rate, loss_of, start, train
+from beamsight.train import centre_loss, half_hidden, learn, learning_rate, loss_of, start, train
+from beamsight.trainlog import LOG
 from beamsight.views import build_view
 from toy import RECIPE, TOY, TOY_ONE
 
@@ -135,14 +136,15 @@ def test_turns_keep_image_and_mask_together_and_reach_all_eight() -> None:
     image = torch.arange(16.0).reshape(4, 4)
     centre = torch.tensor([[1.0, 3.0]]).expand(400, 2)  # where the 7 stands
     many = Examples(image.expand(400, 4, 4), (image > 3).expand(400, 4, 4), torch.zeros(400, 1), centre)
-    done = turned(many, SHORT, np.random.default_rng(0))
+    recipe = replace(SHORT, batch=400)
+    done = turned(many, positions(recipe, np.random.default_rng(0)))
     y, x = done.centre.long().unbind(1)
     assert (done.counts[torch.arange(400), y, x] == 7).all()
     assert torch.equal(done.mask, done.counts > 3)
     assert len({tuple(i.flatten().tolist()) for i in done.counts}) == 8
-    mirrored = turned(many, replace(SHORT, rotate=False), np.random.default_rng(0))
+    mirrored = turned(many, positions(replace(recipe, rotate=False), np.random.default_rng(0)))
     assert {tuple(i.flatten().tolist()) for i in mirrored.counts} == {tuple(i.flatten().tolist()) for i in (image, image.flip(1))}
-    assert turned(many, replace(SHORT, rotate=False, mirror=False), np.random.default_rng(0)) is many
+    assert turned(many, positions(replace(recipe, rotate=False, mirror=False), np.random.default_rng(0))) is many
 
 
 def test_the_learning_rate_rises_then_falls_to_zero() -> None:
@@ -260,7 +262,7 @@ def test_the_centre_is_learnt_where_it_is_known() -> None:
 
 def test_half_of_the_centres_are_hidden() -> None:
     torch.manual_seed(0)
-    seen = half_hidden(torch.full((1000, 2), 30.0))
+    seen = half_hidden(torch.full((1000, 2), 30.0), 1000)
     hidden = seen.isnan()
     assert torch.equal(hidden[:, 0], hidden[:, 1])
     assert 400 < int(hidden[:, 0].sum()) < 600

@@ -1,4 +1,4 @@
-"""Batches made ahead of their use by one background process, handed over in shared memory."""
+"""Batches made ahead of their use by background processes, handed over in shared memory."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -8,8 +8,9 @@ import ctypes
 import multiprocessing
 import queue
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -19,45 +20,73 @@ import torch
 from beamsight.errors import BeamsightError
 from beamsight.examples import Examples
 
-# Batches that may wait: enough to ride out a slow one, little enough memory.
+# Batches of each process that may wait: enough to ride out a slow one, little enough memory.
 SLOTS = 3
 ALIVE_S = 2.0
 
+Like = list[tuple[tuple[int, ...], torch.dtype]]
+
+
+@dataclass(frozen=True)
+class _Lane:
+    """Where one process puts its batches: `memory` of each slot, which slots are `free` and which are `ready`."""
+
+    memory: list[list[Any]]
+    like: Like
+    free: Any
+    ready: Any
+
 
 @contextmanager
-def made_ahead(step: Callable[[int], Examples], first: int, last: int) -> Iterator[Iterator[tuple[int, Examples]]]:
-    """(number, step(number)) for first <= number < last, made by a process of its own while the caller works.
+def made_ahead(
+    step: Callable[[int], Examples], first: int, last: int, processes: int = 1
+) -> Iterator[Iterator[tuple[int, Examples]]]:
+    """(number, step(number)) for first <= number < last, made by processes of their own, in turns, while the caller works.
 
     The first batch is made here: it tells the size of the shared memory. Each batch is the caller's until the next is asked for.
-    Raises BeamsightError where the process fails or is killed.
+    Raises BeamsightError where a process fails or is killed.
     """
     sample = step(first)
     context = multiprocessing.get_context("spawn")
-    memory = [[context.RawArray("b", t.nbytes) for t in _tensors(sample)] for _ in range(SLOTS)]
-    free, ready = context.Queue(), context.Queue()
-    for slot in range(SLOTS):
-        free.put(slot)
-    like = [(tuple(t.shape), t.dtype) for t in _tensors(sample)]
-    worker = context.Process(target=_work, args=(step, range(first + 1, last), memory, like, free, ready), daemon=True)
-    worker.start()
+    lanes = [_lane(context, sample) for _ in range(processes)]
+    shares = [range(first + 1 + k, last, processes) for k in range(processes)]
+    workers = [context.Process(target=_work, args=(step, *w), daemon=True) for w in zip(shares, lanes, strict=True)]
+    for worker in workers:
+        worker.start()
     try:
-        yield _taken(sample, range(first, last), memory, like, free, ready, worker)
+        yield _taken(sample, range(first, last), lanes, workers)
     finally:
-        worker.terminate()
-        worker.join()
-        for q in (free, ready):
+        for worker in workers:
+            worker.kill()
+        for worker in workers:
+            worker.join()
+        for q in (q for lane in lanes for q in (lane.free, lane.ready)):
             q.close()
             q.cancel_join_thread()
 
 
+def _lane(context: Any, sample: Examples) -> _Lane:
+    tensors = _tensors(sample)
+    lane = _Lane(
+        memory=[[context.RawArray("b", t.nbytes) for t in tensors] for _ in range(SLOTS)],
+        like=[(tuple(t.shape), t.dtype) for t in tensors],
+        free=context.Queue(),
+        ready=context.Queue(),
+    )
+    for slot in range(SLOTS):
+        lane.free.put(slot)
+    return lane
+
+
 def _taken(
-    sample: Examples, numbers: range, memory: list[list[Any]], like: list[Any], free: Any, ready: Any, worker: BaseProcess
+    sample: Examples, numbers: range, lanes: Sequence[_Lane], workers: Sequence[BaseProcess]
 ) -> Iterator[tuple[int, Examples]]:
     yield numbers[0], sample
-    for number in numbers[1:]:
-        slot = _next(ready, worker)
-        yield number, _views(memory[slot], like)
-        free.put(slot)
+    for n, number in enumerate(numbers[1:]):
+        lane, worker = lanes[n % len(lanes)], workers[n % len(lanes)]
+        slot = _next(lane.ready, worker)
+        yield number, _views(lane.memory[slot], lane.like)
+        lane.free.put(slot)
 
 
 def _next(ready: Any, worker: BaseProcess) -> int:
@@ -76,22 +105,36 @@ def _next(ready: Any, worker: BaseProcess) -> int:
         return int(got)
 
 
-def _work(
-    step: Callable[[int], Examples], numbers: range, memory: list[list[Any]], like: list[Any], free: Any, ready: Any
-) -> None:
-    # Ctrl-C belongs to the trainer, which ends this process when it is done.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _work(step: Callable[[int], Examples], numbers: range, lane: _Lane) -> None:
+    # Ctrl-C, and what a scheduler sends to all processes of a job, belong to the trainer: it ends this one when it is done.
+    for asked in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(asked, signal.SIG_IGN)
     torch.set_num_threads(1)
     keep_memory()
     try:
         for number in numbers:
             made = step(number)
-            slot = free.get()
-            for place, tensor in zip(_tensors(_views(memory[slot], like)), _tensors(made), strict=True):
+            slot = _free(lane)
+            if slot is None:
+                return
+            for place, tensor in zip(_tensors(_views(lane.memory[slot], lane.like)), _tensors(made), strict=True):
                 place.copy_(tensor)
-            ready.put(slot)
+            lane.ready.put(slot)
+    except BeamsightError as error:
+        lane.ready.put(str(error))
     except Exception as error:
-        ready.put(f"{type(error).__name__}: {error}")
+        lane.ready.put(f"{type(error).__name__}: {error}")
+
+
+def _free(lane: _Lane) -> int | None:
+    """A slot to fill; None where the trainer was killed, which nobody else would tell this process."""
+    trainer = multiprocessing.parent_process()
+    while trainer is None or trainer.is_alive():
+        try:
+            return int(lane.free.get(timeout=ALIVE_S))
+        except queue.Empty:
+            continue
+    return None
 
 
 def keep_memory() -> None:
@@ -103,7 +146,7 @@ def keep_memory() -> None:
         library.mallopt(trim_threshold, 2**31 - 1)
 
 
-def _views(memory: list[Any], like: list[tuple[tuple[int, ...], torch.dtype]]) -> Examples:
+def _views(memory: list[Any], like: Like) -> Examples:
     """The shared memory of a slot as tensors; nothing is copied."""
     return Examples(
         *(

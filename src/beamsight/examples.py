@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from numpy.random import Generator, default_rng
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from beamsight.detector import Detector
@@ -46,6 +47,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.truth)
+
+    def to(self, device: str) -> Examples:
+        """The same on that device."""
+        seen = None if self.seen is None else self.seen.to(device)
+        return Examples(self.counts.to(device), self.mask.to(device), self.truth.to(device), self.centre.to(device), seen)
 
 
 def simulate(
@@ -94,25 +100,28 @@ def _centre(known: tuple[float, float] | None) -> tuple[float, float]:
 class Source:
     """Where a training's examples come from: `step(i)` is the batch of step i, `validation()` the batches that judge it.
 
-    Simulated as it goes, or with `frames` their shuffled first nine tenths, judged by the last.
+    Simulated as it goes, or with `frames` their shuffled first nine tenths, judged by the last. `part` is what one of several
+    processes takes: of each batch to learn from those rows, of the batches that judge every so many.
     """
 
     task: Task
     recipe: Recipe
     frames: Sequence[Frame] | None = None
+    part: slice = field(default_factory=lambda: slice(None))
 
     def step(self, number: int) -> Examples:
         """The batch of training step `number`, turned and mirrored as the recipe says."""
-        recipe, first = self.recipe, number * self.recipe.batch
+        recipe = self.recipe
+        places = range(number * recipe.batch, (number + 1) * recipe.batch)[self.part]
         if self.frames is None:
-            made = simulated(self.task, recipe.size, recipe.seed, TRAINING[first : first + recipe.batch])
+            made = simulated(self.task, recipe.size, recipe.seed, [TRAINING[place] for place in places])
         else:
-            made = stored(self.frames, self.task.target, recipe.size, self._shuffled(range(first, first + recipe.batch)))
-        return turned(made, recipe, default_rng([recipe.seed, number, AUGMENT]))
+            made = stored(self.frames, self.task.target, recipe.size, self._shuffled(places))
+        return turned(made, positions(recipe, default_rng([recipe.seed, number, AUGMENT]))[self.part])
 
     def validation(self, n: int) -> Iterator[Examples]:
         """At most `n` examples that training never sees, always the same, in batches."""
-        for first in range(0, n, self.recipe.batch):
+        for first in range(0, n, self.recipe.batch)[self.part]:
             last = min(first + self.recipe.batch, n)
             if self.frames is None:
                 yield simulated(self.task, self.recipe.size, self.recipe.seed, VALIDATION[first:last])
@@ -134,15 +143,19 @@ class Source:
         return [int(orders[place // self._learnt][place % self._learnt]) for place in places]
 
 
-def turned(examples: Examples, recipe: Recipe, rng: Generator) -> Examples:
-    """Each example in one of the positions that the recipe's symmetries allow: quarter turns, left-right mirrors, or both."""
-    if not (recipe.rotate or recipe.mirror):
+def positions(recipe: Recipe, rng: Generator) -> NDArray[np.int64]:
+    """(quarter turns, left-right mirrors) [B 2] of a batch, at random among those that the recipe's symmetries allow."""
+    turns = rng.integers(4 if recipe.rotate else 1, size=recipe.batch)
+    return np.stack([turns, rng.integers(2 if recipe.mirror else 1, size=recipe.batch)], 1)
+
+
+def turned(examples: Examples, positions: NDArray[np.int64]) -> Examples:
+    """Each example mirrored and then turned as its (quarter turns, mirrors) of [B 2] say."""
+    if not positions.any():
         return examples
-    turns = rng.integers(4 if recipe.rotate else 1, size=len(examples))
-    mirrors = rng.integers(2 if recipe.mirror else 1, size=len(examples))
     counts, mask, centre = torch.empty_like(examples.counts), torch.empty_like(examples.mask), examples.centre.clone()
     last = examples.counts.shape[1] - 1
-    for n, (turn, mirror) in enumerate(zip(turns.tolist(), mirrors.tolist(), strict=True)):
+    for n, (turn, mirror) in enumerate(positions.tolist()):
         for whole, part in ((counts, examples.counts[n]), (mask, examples.mask[n])):
             whole[n] = torch.rot90(part.flip(1) if mirror else part, turn)
         y, x = centre[n].unbind()

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 
 from beamsight.bundle import CARD, MODEL, WEIGHTS
 from beamsight.calibrate import calibration, doubtful_bands, thresholds
-from beamsight.checkpoint import BEST
+from beamsight.checkpoint import BEST, RUN
 from beamsight.errors import BeamsightError, CannotRead, CannotWrite
 from beamsight.evaluate import score
 from beamsight.examples import TEST, VALIDATION, Examples, simulated
@@ -40,7 +40,7 @@ from beamsight.recipe import Recipe
 from beamsight.runtime import compiled
 from beamsight.targets import OneOf, Target
 from beamsight.task import Task, find_task
-from beamsight.train import RUN, every_other
+from beamsight.train import every_other
 from beamsight.views import build_view
 
 OPSET = 18

@@ -102,11 +102,15 @@ def train(
     recipe: Annotated[RecipeOptions, Parameter(name="*", show_default=False)] = _AS_THE_TASK,
     frames: Path | None = None,
     start: str | None = None,
+    stop_after: float = 0.0,
+    ahead: int | None = None,
     overwrite: Flag = False,
 ) -> int:
     """Train a model on frames that are simulated as it goes. The same command goes on where a training was stopped.
 
     Example: `beamsight train scattering-tags run --steps 20000 --batch 64`
+
+    On several devices: `torchrun --nproc-per-node 2 -m beamsight train scattering-tags run`
 
     Parameters
     ----------
@@ -118,12 +122,17 @@ def train(
         Learn from these frames, made by `beamsight simulate`, in place of fresh ones.
     start
         Begin with the weights of this task's model, model folder or run, in place of random ones.
+    stop_after
+        Hours after which to keep a checkpoint and end, before a scheduler kills; the same command goes on.
+    ahead
+        How many processes make or read frames ahead; by default one, for a GPU that reads frames up to sixteen.
     overwrite
         Begin anew in a folder that holds a run.
     """
     with _torch("train"):
         from beamsight.archive import read_archive
         from beamsight.bundle import shipped
+        from beamsight.parallel import is_first
         from beamsight.task import find_task
         from beamsight.train import train as learn
 
@@ -131,7 +140,10 @@ def train(
         changed = {k: v for k, v in asdict(recipe).items() if v is not None}
         stored = None if frames is None else read_archive(frames, scenes=False)
         first = None if start is None else shipped().get(start, Path(start))
-        _told("run", learn(found, out, replace(found.recipe, **changed), stored, resume=not overwrite, first=first))
+        wanted = replace(found.recipe, **changed)
+        run = learn(found, out, wanted, stored, not overwrite, ahead, first, stop_after)
+        if is_first():
+            _told("run", run)
     return 0
 
 

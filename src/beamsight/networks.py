@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from beamsight.baselines import VGG, AlexNet
 from beamsight.blocks import Residual, halve
 from beamsight.errors import BeamsightError
 from beamsight.joint import EMBEDDING, Joint
@@ -102,31 +103,7 @@ class Mixer(nn.Module):
         return grid
 
 
-class AlexNet(nn.Module):
-    """AlexNet's five convolutions at 256 pixels, for comparison; its two hidden layers have 1,024 instead of 4,096 units."""
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            nn.Conv2d(channels, 64, 11, 4, 2), nn.ReLU(), nn.MaxPool2d(3, 2),
-            nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(), nn.MaxPool2d(3, 2),
-            nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(),
-            nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(),
-            nn.AdaptiveAvgPool2d(6),
-        )  # fmt: skip
-        self.embed = nn.Sequential(
-            nn.Dropout(), nn.Linear(256 * 36, 1024), nn.ReLU(), nn.Dropout(), nn.Linear(1024, 1024), nn.ReLU()
-        )
-        self.head = nn.Linear(1024, width)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[N C S S] to logits [N T] and embedding [N 1024]."""
-        embedding = self.embed(self.features(x).flatten(1))
-        return self.head(embedding), embedding
-
-
-NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {"compact": Compact, "alexnet": AlexNet}
+NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {"compact": Compact, "alexnet": AlexNet, "vgg": VGG}
 
 # Waves a grid's side that tell places apart: from the whole grid to neighbours on 8 x 8.
 _WAVES = (0.5, 1.0, 2.0, 4.0)

@@ -1,19 +1,17 @@
-"""Training: one loop, read from top to bottom, that simulates what it learns from."""
+"""Training: one loop, read from top to bottom, that learns from what is simulated or read as it goes."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
 from __future__ import annotations
 
 import copy
-import json
 import math
+import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,26 +21,40 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
-from torch.utils.tensorboard import SummaryWriter
 
 from beamsight.ahead import keep_memory, made_ahead
-from beamsight.checkpoint import BEST, CHECKPOINT, State, begin_with, keep_best, restore, save
-from beamsight.errors import BeamsightError, CannotWrite
+from beamsight.checkpoint import CHECKPOINT, Said, State, begin_with, keep_best, kept_in, prepare, restore, save
 from beamsight.evaluate import average_precision, mean
 from beamsight.examples import Examples, Source, Viewed, shown
 from beamsight.frame import Frame
 from beamsight.networks import build_network, judged
+from beamsight.parallel import (
+    act_as_one,
+    add_gradients,
+    from_first,
+    gathered,
+    is_first,
+    joined,
+    mine,
+    said_once,
+    total,
+    under_torchrun,
+)
 from beamsight.recipe import Recipe
 from beamsight.targets import Tags, Target
 from beamsight.task import Task
+from beamsight.trainlog import Clock, Log
 from beamsight.views import build_view
 
-RUN, LOG = "run.json", "log.txt"
+Batches = Iterator[tuple[int, Examples]]
+
 DECAY, CLIP = 0.999, 1.0
-LOG_STEPS, CHECKPOINT_S = 50, 300.0
+CHECKPOINT_S = 300.0
 CENTRE, OFF_PX = 0.1, 0.3  # the weight of the centre beside the question itself; how well files know it
 SOFT_PX = 0.3  # below this a centre is told well enough
 DROPOUT = 12  # a stream of random numbers, beside those of the examples
+READERS = 16  # processes that read an archive for one GPU, at most
+STOPPED = 130  # the exit status of a process that was asked to end, where another says so
 
 
 def train(
@@ -51,53 +63,68 @@ def train(
     recipe: Recipe | None = None,
     frames: Sequence[Frame] | None = None,
     resume: bool = True,
-    ahead: bool = True,
+    ahead: int | None = None,
     first: str | Path | None = None,
+    stop_after_hours: float = 0.0,
 ) -> Path:
     """Train on simulated examples, or on stored `frames` with truth, and return the run's folder `out`.
 
     With `resume`, a run that was cut off goes on where its last checkpoint stands, exactly as if it never stopped; without, what
-    `out` holds of a run is replaced. Ctrl-C keeps a checkpoint and raises KeyboardInterrupt. `ahead` makes examples in a process
-    of its own (CPU only). `first`: a model folder or run with whose weights a new run begins. Raises CannotWrite, CannotRead
-    where `first` does not fit, and BeamsightError where `out` holds another training.
+    `out` holds of a run is replaced. Ctrl-C keeps a checkpoint and raises KeyboardInterrupt; so many hours after the call
+    (`stop_after_hours`, 0 = never) a checkpoint is kept too. `ahead`: how many processes make examples ahead, 0 = none.
+    `first`: a model folder or run with whose weights a new run begins. Under `torchrun` all processes share each batch, and the
+    first one writes. Raises CannotWrite, CannotRead where `first` does not fit, and BeamsightError where `out` holds another
+    training or another process of this one is gone.
     """
-    recipe, folder = recipe or task.recipe, Path(out)
-    _prepare(folder, task, recipe, resume)
+    called, recipe, folder = time.monotonic(), recipe or task.recipe, Path(out)
+    limit = called + 3600 * stop_after_hours if stop_after_hours > 0 else math.inf
     keep_memory()
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    state = start(task.target, recipe, device)
-    if (folder / CHECKPOINT).exists():
-        restore(state, folder / CHECKPOINT)
-    elif first is not None:
-        begin_with(state, Path(first))
-    if _ended(state, recipe):
-        return folder
-    view, source = build_view(recipe.view).to(device), Source(task, recipe, frames)
-    with torch.device(device):
-        judged = list(source.validation(recipe.validation))
-    with (
-        _Log(folder, recipe, state) as log,
-        _interruption() as interrupted,
-        _batches(source, state.step, device, ahead) as batches,
-    ):
-        began = kept = time.monotonic() - state.seconds
-        for number, examples in batches:
-            loss = learn(state, view, examples, task.target, recipe)
-            state.step, state.seconds = number + 1, time.monotonic() - began
-            log.step(state, float(loss))
-            if state.step % recipe.validate_every == 0 or progress(state, recipe) >= 1:
-                scores = average_precision(*answers(state.average, view, judged, task.target, recipe))
-                keep_best(state, mean(scores), folder)
-                log.scores(state, task.target.names, scores)
-            ended = _ended(state, recipe) or interrupted()
-            if ended or state.seconds + began - kept > CHECKPOINT_S:
-                save(state, folder / CHECKPOINT)
-                kept = state.seconds + began
-            if ended:
-                break
-    if interrupted():
-        raise KeyboardInterrupt
+    with joined(recipe.batch):
+        said = from_first(lambda: prepare(folder, task.name, recipe, frames, resume))
+        with said_once():
+            state = start(task.target, recipe, _device())
+        if from_first((folder / CHECKPOINT).exists):
+            restore(state, folder / CHECKPOINT, said)
+        elif first is not None:
+            begin_with(state, Path(first))
+        if not _ended(state, recipe):
+            act_as_one(state.network, recipe.batch)
+            source = Source(task, recipe, frames, mine())
+            judged = _judged(source)
+            with _interruption() as asked, _batches(source, state.step, ahead) as batches:
+                clock = Clock(state, asked, limit)
+                with kept_in(folder), Log(folder, recipe, state) as log:
+                    _steps(state, source, judged, batches, clock, log, said)
+            if clock.interrupted:
+                raise KeyboardInterrupt if is_first() else SystemExit(STOPPED)
     return folder
+
+
+def _steps(
+    state: State, source: Source, judged: Sequence[Examples], batches: Batches, clock: Clock, log: Log, said: Said
+) -> None:
+    """Learn until the recipe or the clock says stop; the scores and the checkpoint of the last step are kept."""
+    recipe, target = source.recipe, source.task.target
+    view, kept = build_view(recipe.view).to(_device()), time.monotonic()
+    for number, examples in clock.timed(batches):
+        loss = learn(state, view, examples, target, recipe)
+        state.step = number + 1
+        log.step(state, clock.agreed(state, float(loss)), learning_rate(state, recipe), progress(state, recipe))
+        if state.step % recipe.validate_every == 0 or progress(state, recipe) >= 1:
+            scores = _scores(state, view, judged, target, recipe)
+            keep_best(state, mean(scores), log.folder)
+            log.scores(state, target.names, scores)
+        ended = _ended(state, recipe) or clock.stopped
+        if is_first() and (ended or time.monotonic() - kept > CHECKPOINT_S):
+            save(state, log.folder / CHECKPOINT, said)
+            kept = time.monotonic()
+        if ended:
+            break
+    log.end(state, _ended(state, recipe))
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def start(target: Target, recipe: Recipe, device: str = "cpu") -> State:
@@ -114,15 +141,16 @@ def start(target: Target, recipe: Recipe, device: str = "cpu") -> State:
 
 
 def learn(state: State, view: nn.Module, examples: Examples, target: Target, recipe: Recipe) -> Tensor:
-    """One step on a batch; gives its loss, a number."""
+    """One step on a batch, or on this process's share of it; gives its part of the loss, a number."""
     torch.manual_seed(int(default_rng([recipe.seed, state.step, DROPOUT]).integers(2**63)))
     state.network.train()
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(state, recipe)
-    logits, guess = look(state.network, view, examples, recipe, half_hidden(examples.centre))
+    logits, guess = look(state.network, view, examples, recipe, half_hidden(examples.centre, recipe.batch))
     loss = loss_of(target, logits, examples.truth) + CENTRE * centre_loss(guess, examples)
     state.optimizer.zero_grad()
     torch.autograd.backward(loss)
+    add_gradients(state.network)
     nn.utils.clip_grad_norm_(state.network.parameters(), CLIP)
     state.optimizer.step()
     _follow(state)
@@ -139,30 +167,47 @@ def look(network: nn.Module, view: nn.Module, examples: Examples, recipe: Recipe
     return found[0].float(), found[2] if len(found) > 2 else None
 
 
-def half_hidden(centre: Tensor) -> Tensor:
-    """Centres [B 2] as files give them: a third of a pixel off, and in half of the frames not at all."""
-    off = centre + OFF_PX * torch.randn_like(centre)
-    return torch.where(torch.rand(len(centre), 1, device=centre.device) < 0.5, torch.nan, off)
+def half_hidden(centre: Tensor, batch: int) -> Tensor:
+    """Centres [B 2] as files give them: a third of a pixel off, and in half of the frames not at all; drawn for all of a
+    `batch`, of which these may be one process's share."""
+    off = centre + OFF_PX * torch.randn(batch, 2, device=centre.device)[mine()]
+    return torch.where(torch.rand(batch, 1, device=centre.device)[mine()] < 0.5, torch.nan, off)
 
 
 def centre_loss(guess: Tensor | None, examples: Examples) -> Tensor:
-    """How far [] the centres told lie off, as log(1 + px), mean over those that are known: a beam told to half a pixel is worth
-    as much as one that is found at all."""
+    """How far [] the centres told lie off, as log(1 + px), mean over those that are known, as in `loss_of`: a beam told to half
+    a pixel is worth as much as one that is found at all."""
     if guess is None:
         return torch.zeros(())
     known = ~examples.centre.isnan().any(1)
     off = (guess[:, :2] - examples.centre.nan_to_num()).square().sum(1)
-    return (torch.log1p((off + SOFT_PX**2).sqrt() - SOFT_PX) * known).sum() / known.sum().clamp(min=1)
+    return (torch.log1p((off + SOFT_PX**2).sqrt() - SOFT_PX) * known).sum() / total(known.sum()).clamp(min=1)
 
 
 def loss_of(target: Target, logits: Tensor, truth: Tensor) -> Tensor:
-    """Mean loss over what is known of truth [B T]: binary cross entropy a tag, or cross entropy where one name holds."""
+    """Mean loss over what is known of truth [B T]: binary cross entropy a tag, or cross entropy where one name holds.
+
+    Of several processes each gives the sum over its share divided by what all know; their sum is the loss of the whole batch."""
     doubtful, known = truth.isnan(), truth.nan_to_num()
     if isinstance(target, Tags):
         each, counted = binary_cross_entropy_with_logits(logits, known, reduction="none"), ~doubtful
     else:
         each, counted = cross_entropy(logits, known, reduction="none"), ~doubtful.any(1)
-    return (each * counted).sum() / counted.sum().clamp(min=1)
+    return (each * counted).sum() / total(counted.sum()).clamp(min=1)
+
+
+def _judged(source: Source) -> list[Examples]:
+    with torch.device(_device()):
+        return [batch.to(_device()) for batch in source.validation(source.recipe.validation)]
+
+
+def _scores(
+    state: State, view: nn.Module, judged: Sequence[Examples], target: Target, recipe: Recipe
+) -> NDArray[np.floating[Any]]:
+    """Average precision [T] over what all processes judge."""
+    parts = gathered(answers(state.average, view, judged, target, recipe) if judged else None)
+    probability, truth = (np.concatenate(v) for v in zip(*filter(None, parts), strict=True))
+    return average_precision(probability, truth)
 
 
 def answers(
@@ -208,43 +253,27 @@ def _follow(state: State) -> None:
             slow.copy_(fast)
 
 
-def _prepare(folder: Path, task: Task, recipe: Recipe, resume: bool) -> None:
-    """Make the folder of a run, or accept the one that is there if it is the same training."""
-    said = {"task": task.name, "recipe": asdict(recipe)}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if resume and (folder / RUN).exists():
-            _same(folder, json.loads((folder / RUN).read_text()), said)
-        if not resume:
-            for name in (CHECKPOINT, BEST):
-                (folder / name).unlink(missing_ok=True)
-        (folder / RUN).write_text(json.dumps(said, indent=1))
-    except OSError as error:
-        raise CannotWrite(
-            f"{folder}: a training cannot be kept there: {error.strerror}; choose a folder that can be written"
-        ) from None
-
-
-def _same(folder: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
-    # How long it may run does not change what is learnt at a step.
-    free = ("max_hours", "patience")
-    old, new = ({"task": d["task"]} | {k: v for k, v in d["recipe"].items() if k not in free} for d in (before, now))
-    differing = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
-    if differing:
-        was = ", ".join(f"{k} {old.get(k)!r} not {new.get(k)!r}" for k in differing)
-        raise BeamsightError(f"{folder} holds another training ({was}); choose another folder or overwrite it")
-
-
 @contextmanager
-def _batches(source: Source, first: int, device: str, ahead: bool) -> Iterator[Iterator[tuple[int, Examples]]]:
-    """(step, its batch) from step `first` on, on `device`."""
-    last = source.recipe.steps
-    if device == "cpu" and ahead and first < last:
-        with made_ahead(Viewed(source, build_view(source.recipe.view)), first, last) as batches:
-            yield batches
+def _batches(source: Source, first: int, ahead: int | None) -> Iterator[Batches]:
+    """(step, its batch) from step `first` on, on the device."""
+    last, device = source.recipe.steps, _device()
+    # A GPU simulates faster by itself than processors could for it; what is stored is read ahead for either.
+    helpers = _helpers(source) if ahead is None else int(ahead)
+    if helpers and first < last:
+        # What a view shows takes a GPU no time, and more to hand over.
+        make = Viewed(source, build_view(source.recipe.view)) if device == "cpu" else source.step
+        with made_ahead(make, first, last, helpers) as batches:
+            yield ((number, examples.to(device)) for number, examples in batches)
     else:
         with torch.device(device):
-            yield ((number, source.step(number)) for number in range(first, last))
+            yield ((number, source.step(number).to(device)) for number in range(first, last))
+
+
+def _helpers(source: Source) -> int:
+    if _device() == "cpu":
+        return 1
+    cores = len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    return 0 if source.frames is None else max(1, min(READERS, cores - 1))
 
 
 @contextmanager
@@ -254,7 +283,8 @@ def _interruption() -> Iterator[Callable[[], bool]]:
 
     def note(number: int, _: object) -> None:
         asked.append(number)
-        signal.signal(number, signal.SIG_DFL)  # asked twice, it ends at once
+        if not under_torchrun():  # which hands on what the processes have got already, and kills what does not end
+            signal.signal(number, signal.SIG_DFL)  # asked twice, it ends at once
 
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -265,46 +295,3 @@ def _interruption() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class _Log:
-    """What a training says: lines for people on standard error and in a file, curves for TensorBoard."""
-
-    def __init__(self, folder: Path, recipe: Recipe, state: State) -> None:
-        self.folder, self.recipe = folder, recipe
-        self.losses: list[float] = []
-        self.mark = (state.step, time.monotonic())
-
-    def __enter__(self) -> _Log:
-        self.board = SummaryWriter(str(self.folder), purge_step=self.mark[0])
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.board.close()
-
-    def step(self, state: State, loss: float) -> None:
-        self.losses.append(loss)
-        if state.step % LOG_STEPS and progress(state, self.recipe) < 1:
-            return
-        now, loss = time.monotonic(), sum(self.losses) / len(self.losses)
-        rate = (state.step - self.mark[0]) * self.recipe.batch / max(1e-9, now - self.mark[1])
-        done = progress(state, self.recipe)
-        left = state.seconds * (1 - done) / max(done, 1e-9)
-        self.say(f"step {state.step}/{self.recipe.steps}  loss {loss:.4f}  {rate:.0f} frames/s  {left / 60:.0f} min left")
-        self.board.add_scalar("loss", loss, state.step)
-        self.board.add_scalar("learning rate", learning_rate(state, self.recipe), state.step)
-        self.board.add_scalar("frames a second", rate, state.step)
-        self.losses, self.mark = [], (state.step, now)
-
-    def scores(self, state: State, names: Sequence[str], scores: NDArray[np.floating[Any]]) -> None:
-        order = np.argsort(np.nan_to_num(scores, nan=2.0))[:3]
-        worst = ", ".join(f"{names[t]} {scores[t]:.3f}" for t in order)
-        self.say(f"step {state.step}  mean AP {mean(scores):.4f} (best {state.best:.4f})  lowest: {worst}")
-        self.board.add_scalar("mean AP", mean(scores), state.step)
-        for name, score in zip(names, scores, strict=True):
-            self.board.add_scalar(f"AP/{name}", score, state.step)
-
-    def say(self, line: str) -> None:
-        sys.stderr.write(line + "\n")
-        with (self.folder / LOG).open("a") as file:
-            file.write(line + "\n")
