@@ -226,3 +226,11 @@ def test_a_batch_is_its_frames() -> None:
             one, many = getattr(alone, f.name), getattr(together, f.name)
             # Of frames without a stop the transmission is the number 1.
             assert torch.equal(one.expand(many[n : n + 1].shape), many[n : n + 1]), f.name
+
+
+def test_a_small_detector_is_enlarged_on_frames_that_are_not_square() -> None:
+    photons = torch.rand(2, 32, 48) * 50
+    detector = columns([Detector(binning=0.5), Detector(binning=1.0)])
+    counts = expose(photons, detector, torch.zeros(2, 2), torch.tensor([1, 2])).counts
+    assert counts.shape == photons.shape
+    assert torch.equal(counts[0, ::2, ::2], counts[0, 1::2, 1::2])

@@ -346,10 +346,13 @@ def _enlarged(image: torch.Tensor, binning: torch.Tensor) -> torch.Tensor:
     """Frames of detectors smaller than the frame: each detector pixel is repeated, as `fit` does."""
     if not bool((binning < 1).any()):
         return image
-    n = image.shape[1]
+    rows = torch.take_along_dim(image, _repeated(image.shape[1], binning)[:, :, None], 1)
+    return torch.take_along_dim(rows, _repeated(image.shape[2], binning)[:, None, :], 2)
+
+
+def _repeated(n: int, binning: torch.Tensor) -> torch.Tensor:
+    """Which of n rows or columns stands at each place [B n]."""
     place = torch.arange(n, dtype=torch.float32)
     small = torch.where(binning < 1, (binning * n).round(), float(n))[:, 0]
     source = ((place * small / n).floor() * n / small + n / small / 2).floor().clamp_(max=n - 1).long()
-    source = torch.where(binning[:, 0] < 1, source, place.long())
-    rows = torch.take_along_dim(image, source[:, :, None], 1)
-    return torch.take_along_dim(rows, source[:, None, :], 2)
+    return torch.where(binning[:, 0] < 1, source, place.long())
