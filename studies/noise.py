@@ -35,7 +35,7 @@ from beamsight.task import Task, find_task
 from beamsight.train import train
 from beamsight.views import build_view
 from noise_frames import CLEAN, SEEN, STRENGTHS, TASK, TEST_SETS, Clean, NoisySet, TrainingSet, store
-from rows import ROOT, Row, fill, keep, show
+from rows import ROOT, Row, fill, keep, machine, show
 
 OUT = ROOT / "docs" / "studies"
 BATCH = 32
@@ -52,6 +52,10 @@ POSITION = {0: "weakest", 1: "middle", 2: "strongest"}
 Floats = NDArray[np.floating[Any]]
 # {model: {test set: probability [N T]}}
 Told = dict[str, dict[tuple[str, float], Floats]]
+# The labels that the paper names, of its ten; ours of how bright a frame is say nothing once its counts are divided.
+PAPER_TAGS = (
+    "ring", "halo", "higher orders", "diffuse low-q", "diffuse high-q", "isotropic ring", "2-fold", "4-fold", "6-fold"
+)  # fmt: skip
 
 
 def recipe_of(task: Task, network: str, hours: float, quick: bool) -> Recipe:
@@ -104,21 +108,21 @@ def of_kind(scores: dict[tuple[str, float], float], kind: str) -> float:
     return float(np.mean([scores[kind, strength] for strength in STRENGTHS[kind]]))
 
 
-def rows(told: Told, truth: Floats, frames: Clean) -> list[Row]:
-    """The figures that were asked for."""
+def rows(told: Told, truth: Floats, seen: dict[tuple[str, float], Floats]) -> list[Row]:
+    """The figures that were asked for; `seen` is what can still be seen at each strength of SEEN."""
     ap = {model: score(sets, truth) for model, sets in told.items()}
     top = {model: {s: top_precision(p, truth) for s, p in sets.items()} for model, sets in told.items()}
-    figures = [Row(f"worst of ten test sets, mean AP: {m}", min(v.values()), "", paper=None) for m, v in ap.items()]
+    figures = [Row(f"worst of ten test sets, mean AP: {m}", min(v.values()), "") for m, v in ap.items()]
     for kind, paper in GAINS.items() if {"alexnet clean", "alexnet mixed"} <= set(ap) else ():
         for how, scores in (("precision of the most probable tag", top), ("mean AP", ap)):
             gain = 100 * (of_kind(scores["alexnet mixed"], kind) - of_kind(scores["alexnet clean"], kind))
             figures.append(Row(f"gain of AlexNet by training on noise, {kind}: {how}", gain, "points", paper=paper))
     for model in ("joint mixed", "shipped"):
-        figures += losses(model, told[model], truth, frames) if model in told else []
+        figures += losses(model, told[model], truth, seen) if model in told else []
     return figures
 
 
-def losses(model: str, told: dict[tuple[str, float], Floats], truth: Floats, frames: Clean) -> list[Row]:
+def losses(model: str, told: dict[tuple[str, float], Floats], truth: Floats, seen: dict[tuple[str, float], Floats]) -> list[Row]:
     """Points that a model loses against clean: by the labels of the clean frames, and by what can still be seen."""
     scores, figures = score(told, truth), []
     for kind, strengths in STRENGTHS.items():
@@ -127,8 +131,8 @@ def losses(model: str, told: dict[tuple[str, float], Floats], truth: Floats, fra
             asked = bound if model.startswith("joint") else None
             name = f"{model}: lost at the {POSITION[position]} {kind} ({at[1]:g})"
             figures.append(Row(name, 100 * (scores[CLEAN] - scores[at]), "points", asked, "lower"))
-            if at in SEEN:
-                still = lost_of_seen(told, truth, frames.truth(at, len(truth)), at)
+            if at in seen:
+                still = lost_of_seen(told, truth, seen[at], at)
                 figures.append(Row(f"{name}, of what can still be seen", still, "points", better="lower"))
     return figures
 
@@ -145,9 +149,10 @@ def shipped_rows(bundle: Bundle, task: Task, n: int) -> list[Row]:
     turn, centre = scored(answered(bundle, task, sweeps, n), task.target.names, sweeps)["sweeps"]
     worst = max(turn["points"], key=lambda p: p["loss"])
     corners = 100 * (turn["points"][0]["control"] - worst["control"])
+    name = f"shipped: lost by a turn of {worst['value']:g} degrees, the worst, against the same pixels lost and not turned"
     return [
-        Row(f"shipped: lost at the worst angle ({worst['value']:g} degrees)", worst["loss"], "points", 1.0, "lower"),
-        Row("shipped: of these, lost with the corners alone, not turned", corners, "points", better="lower"),
+        Row(name, worst["loss"], "points", 1.0, "lower"),
+        Row("shipped: lost with these pixels, which leave the frame, alone", corners, "points", better="lower"),
         Row("shipped: lost by a centre that is 10 px off", centre["points"][-1]["loss"], "points", 1.0, "lower"),
     ]
 
@@ -196,10 +201,22 @@ def parsed() -> argparse.Namespace:
     return options
 
 
-def trainings(options: argparse.Namespace) -> list[tuple[str, str]]:
-    """(network, training) of all that is to be trained."""
+def trained_runs(options: argparse.Namespace, task: Task, learnt: Clean) -> dict[str, Path]:
+    """{network and training: its run}, each trained if it is not yet."""
     single = [("alexnet", name) for name in SINGLE] if options.kinds and "alexnet" in options.networks else []
-    return [(network, name) for network in options.networks for name in TRAININGS] + single
+    wanted = [(network, name) for network in options.networks for name in TRAININGS] + single
+    recipes = {network: recipe_of(task, network, options.hours, options.quick) for network in options.networks}
+    return {
+        f"{network} {name}": trained(task, learnt, options.train, recipes[network], name, options.runs)
+        for network, name in wanted
+    }
+
+
+def told_by(runs: dict[str, Path], bundle: Bundle, task: Task, tested: Clean, n: int) -> Told:
+    """What each run and the shipped model say of the ten test sets of `n` frames."""
+    sets = {s: NoisySet(tested, n, *s) for s in TEST_SETS}
+    told = {model: {s: probabilities(run, task, frames) for s, frames in sets.items()} for model, run in runs.items()}
+    return told | {"shipped": {s: bundle_probabilities(bundle, frames) for s, frames in sets.items()}}
 
 
 def main() -> None:
@@ -210,25 +227,22 @@ def main() -> None:
     tested = store(options.runs / f"test-{n_test}-{size}", TEST[:n_test], size, every_truth=True, jobs=options.jobs)
     if options.part == "store":
         return
-    runs = {
-        f"{network} {name}": trained(task, learnt, n, recipe_of(task, network, options.hours, options.quick), name, options.runs)
-        for network, name in trainings(options)
-    }
+    runs, bundle = trained_runs(options, task, learnt), load(options.bundle)
     if options.part == "train":
         return
-    sets = {s: NoisySet(tested, n_test, *s) for s in TEST_SETS}
-    told: Told = {m: {s: probabilities(run, task, frames) for s, frames in sets.items()} for m, run in runs.items()}
-    bundle = load(options.bundle)
-    told["shipped"] = {s: bundle_probabilities(bundle, frames) for s, frames in sets.items()}
-    truth = tested.truth(CLEAN, n_test)
-    figures = rows(told, truth, tested) + shipped_rows(bundle, task, 16 if options.quick else min(n_test, 1000))
-    print(table(told, truth), "", tag_table(task.target.names, told, truth), sep="\n")
-    show(figures, f"{n:,} clean + {n:,} noisy frames, {options.hours} h a training, ten test sets of {n_test:,}")
+    told, truth = told_by(runs, bundle, task, tested, n_test), tested.truth(CLEAN, n_test)
+    chosen = [task.target.names.index(name) for name in PAPER_TAGS]
+    papers: Told = {m: {s: p[:, chosen] for s, p in sets.items()} for m, sets in told.items()}
+    tables = table(papers, truth[:, chosen]), table(told, truth), tag_table(PAPER_TAGS, papers, truth[:, chosen])
+    print(*tables, sep="\n\n")
+    figures = rows(papers, truth[:, chosen], {s: tested.truth(s, n_test)[:, chosen] for s in SEEN})
+    figures += shipped_rows(bundle, task, 16 if options.quick else min(n_test, 1000))
+    sizes = f"{n:,} clean and {n:,} noisy frames, {options.hours:g} h a training, ten test sets of {n_test:,}."
+    show(figures, sizes)
     if not options.quick:
         keep(figures, OUT / "noise.json")
-        sizes = f"{n:,} clean and {n:,} noisy frames, {options.hours} h a training, ten test sets of {n_test:,}."
-        fill(OUT / "noise.md", "sets", f"{sizes} Mean AP / precision of the most probable tag.\n\n{table(told, truth)}")
-        fill(OUT / "noise.md", "tags", tag_table(task.target.names, told, truth))
+        for mark, text in zip(("sizes", "sets", "all tags", "tags"), (f"{sizes} On {machine()}.", *tables), strict=True):
+            fill(OUT / "noise.md", mark, text)
 
 
 if __name__ == "__main__":

@@ -56,12 +56,17 @@ class Plot:
     undisturbed: float | None
 
 
-def write_robustness(folder: Path, about: dict[str, Any], report: dict[str, Any], examples: Examples) -> Path:
-    """`robustness.html`, `robustness.json` and `robustness.csv` in `folder`; gives the path of the page. Raises CannotWrite."""
+def make_folder(folder: Path) -> None:
+    """Make the folder of a report, before any work is done for it. Raises CannotWrite."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CannotWrite(f"{folder}: cannot be written ({error.strerror}); give another -o folder") from None
+
+
+def write_robustness(folder: Path, about: dict[str, Any], report: dict[str, Any], examples: Examples) -> Path:
+    """`robustness.html`, `robustness.json` and `robustness.csv` in `folder`; gives the path of the page. Raises CannotWrite."""
+    make_folder(folder)
     with writing(folder / NUMBERS) as part:
         part.write_text(json.dumps(about | report, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
     with writing(folder / TABLE) as part, part.open("w", newline="") as file:
@@ -106,9 +111,9 @@ def _shown(frame: Frame, told: bool) -> Shown:
 
 
 def _worst(sweep: dict[str, Any]) -> list[tuple[str, float, float]]:
-    """(name, AP at the first value, AP at the last) of the tags that lose most."""
+    """(name, AP at the first value, AP at the last) of the tags that lose most; none where there is no score at one of these."""
     first, last = (sweep["points"][i]["tags"] for i in (0, -1))
-    losses = [(name, first[name], last[name]) for name in sweep["tags"]]
+    losses = [(n, first[n], last[n]) for n in sweep["tags"] if first[n] is not None and last[n] is not None]
     return sorted(losses, key=lambda row: row[2] - row[1])[:WORST]
 
 

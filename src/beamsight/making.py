@@ -179,7 +179,7 @@ def _robustness(model: Bundle, instrument: Instrument, options: dict[str, Any], 
     """Measure, write the page, and say what it says."""
     from beamsight.answer import Answer
     from beamsight.console import Progress
-    from beamsight.curves import write_robustness
+    from beamsight.curves import make_folder, write_robustness
     from beamsight.predict import Tally, about_run
     from beamsight.robustness import answered, scored
     from beamsight.sweeps import strengths_of, sweeps_of
@@ -187,6 +187,7 @@ def _robustness(model: Bundle, instrument: Instrument, options: dict[str, Any], 
 
     task, n, tally = find_task(model.card["task"]), options["frames"], Tally()
     sweeps = sweeps_of(task, instrument.sweeps)
+    make_folder(folder)
     with Progress(tally, False, lambda: (0, n * strengths_of(sweeps), True)) as progress:
 
         def tell(answer: Answer) -> None:

@@ -127,7 +127,8 @@ def scored(said: dict[Key, Said], names: Sequence[str], sweeps: Sequence[Sweep],
 
     {"undisturbed", "limit_points", "sentence", "sweeps": [{"name", "title", "axis", "against", "tags" that have a score at every
     strength, "stands" the last strength up to which at most LIMIT_POINTS are lost, "points": [{"value", "score", "low", "high",
-    "loss" in points from the first value, "loss_low", "loss_high", "first_labels", "control", "refused", "tags": {name: AP}}]}]}
+    "loss" in points, "loss_low", "loss_high", "first_labels", "control", "refused", "tags": {name: AP}}]}]}. A loss is counted
+    from the first value, or where a sweep has a control from that at the same value.
     """
     n = len(said[UNDISTURBED].truth)
     # The first row is the sample itself, the others are drawn from it with replacement.
@@ -166,12 +167,14 @@ def _sweep(sweep: Sweep, said: dict[Key, Said], names: Sequence[str], undisturbe
     every = [said[sweep.name, value] for value in sweep.values]
     ap = np.stack([resampled_ap(s, weights) for s in every])
     # A tag that nobody can see at one strength would lift or lower the mean by being left out there.
-    both = ~np.isnan(ap[:, 0]).any(0) & ~np.isnan(undisturbed[0])
+    known = ~np.isnan(ap[:, 0])
+    both = known[known.any(1)].all(0) & ~np.isnan(undisturbed[0])
     points = []
     for value, at, scores in zip(sweep.values, every, ap, strict=True):
-        score, loss = _interval(_means(scores[:, both])), _interval(100 * _means((ap[0] - scores)[:, both]))
+        control = resampled_ap(said[sweep.control, value], weights) if sweep.control else None
+        lost = (ap[0] if control is None else control) - scores
+        score, loss = _interval(_means(scores[:, both])), _interval(100 * _means(lost[:, both]))
         first = None if sweep.of_picture else resampled_ap(at, weights[:1], every[0].truth)
-        control = resampled_ap(said[sweep.control, value], weights[:1]) if sweep.control else None
         points.append(
             {"value": value, **score, "loss": loss["score"], "loss_low": loss["low"], "loss_high": loss["high"]}
             | {"first_labels": _mean(first, both), "control": _mean(control, both), "refused": at.refused}
@@ -205,7 +208,8 @@ def sentence(whole: dict[str, Any], sweeps: Sequence[Sweep], told: Sequence[dict
     up = [s.told(value) for s, value in stood if s.values[-1] >= s.values[0]]
     down = [s.told(value) for s, value in stood if s.values[-1] < s.values[0]]
     ways = [f"{way} {_listed(phrases)}" for way, phrases in (("down to", down), ("up to", up)) if phrases]
-    fell = [s.told(s.values[1]) for s, t in zip(sweeps, told, strict=True) if t["stands"] is None]
+    pairs = zip(sweeps, told, strict=True)
+    fell = [s.told(s.values[1]) for s, t in pairs if t["stands"] is None and t["points"][1]["loss"] is not None]
     known = whole["score"] is not None
     start = f"mean AP ({whole['score']:.3f} ± {whole['high'] - whole['score']:.3f} undisturbed)" if known else "mean AP"
     kept = f"Loses at most {LIMIT_POINTS:g} points of {start} {', and '.join(ways)}" if stood else ""
