@@ -117,6 +117,11 @@ def rows(told: Told, truth: Floats, seen: dict[tuple[str, float], Floats]) -> li
         for how, scores in (("precision of the most probable tag", top), ("mean AP", ap)):
             gain = 100 * (of_kind(scores["alexnet mixed"], kind) - of_kind(scores["alexnet clean"], kind))
             figures.append(Row(f"gain of AlexNet by training on noise, {kind}: {how}", gain, "points", paper=paper))
+    if {"alexnet clean", "alexnet combined"} <= set(ap):
+        gain = 100 * np.mean([of_kind(top["alexnet combined"], k) - of_kind(top["alexnet clean"], k) for k in ALL])
+        figures.append(
+            Row("the same by all three noises on one frame, mean over kinds", float(gain), "points", paper="little to none")
+        )
     for model in ("joint mixed", "shipped"):
         figures += losses(model, told[model], truth, seen) if model in told else []
     return figures

@@ -110,11 +110,15 @@ def _shown(frame: Frame, told: bool) -> Shown:
     return Shown(url, 100 * (centre[0] + 0.5) / height, 100 * (centre[1] + 0.5) / width)
 
 
-def _worst(sweep: dict[str, Any]) -> list[tuple[str, float, float]]:
-    """(name, AP at the first value, AP at the last) of the tags that lose most; none where there is no score at one of these."""
-    first, last = (sweep["points"][i]["tags"] for i in (0, -1))
-    losses = [(n, first[n], last[n]) for n in sweep["tags"] if first[n] is not None and last[n] is not None]
-    return sorted(losses, key=lambda row: row[2] - row[1])[:WORST]
+def _worst(sweep: dict[str, Any]) -> tuple[float | None, list[tuple[str, float, float]]]:
+    """The value that loses most, and (name, AP that its loss is counted from, AP) of the tags that lose most there."""
+    scored = [p for p in sweep["points"] if p["loss"] is not None]
+    if not scored:
+        return None, []
+    point = max(scored, key=lambda p: p["loss"])
+    pairs = [(name, point["before"][name], point["tags"][name]) for name in sweep["tags"]]
+    losses = [pair for pair in pairs if None not in pair]
+    return point["value"], sorted(losses, key=lambda row: row[2] - row[1])[:WORST]
 
 
 def floor(report: dict[str, Any]) -> float:

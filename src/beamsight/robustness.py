@@ -127,8 +127,8 @@ def scored(said: dict[Key, Said], names: Sequence[str], sweeps: Sequence[Sweep],
 
     {"undisturbed", "limit_points", "sentence", "sweeps": [{"name", "title", "axis", "against", "tags" that have a score at every
     strength, "stands" the last strength up to which at most LIMIT_POINTS are lost, "points": [{"value", "score", "low", "high",
-    "loss" in points, "loss_low", "loss_high", "first_labels", "control", "refused", "tags": {name: AP}}]}]}. A loss is counted
-    from the first value, or where a sweep has a control from that at the same value.
+    "loss" in points, "loss_low", "loss_high", "first_labels", "control", "refused", "tags": {name: AP}, "before":
+    {name: AP that the loss is counted from}}]}]}: that of the first value, or of the control at the same value.
     """
     n = len(said[UNDISTURBED].truth)
     # The first row is the sample itself, the others are drawn from it with replacement.
@@ -178,7 +178,7 @@ def _sweep(sweep: Sweep, said: dict[Key, Said], names: Sequence[str], undisturbe
         points.append(
             {"value": value, **score, "loss": loss["score"], "loss_low": loss["low"], "loss_high": loss["high"]}
             | {"first_labels": _mean(first, both), "control": _mean(control, both), "refused": at.refused}
-            | {"tags": {name: _number(v) for name, v in zip(names, scores[0], strict=True)}}
+            | {"tags": _named(names, scores[0]), "before": _named(names, scores[0] + lost[0])}
         )
     return {
         "name": sweep.name,
@@ -228,6 +228,10 @@ def _means(ap: Floats) -> Floats:
     known = ~np.isnan(ap)
     count = known.sum(1)
     return np.where(count > 0, np.where(known, ap, 0).sum(1) / np.maximum(count, 1), np.nan)
+
+
+def _named(names: Sequence[str], scores: Floats) -> dict[str, float | None]:
+    return {name: _number(v) for name, v in zip(names, scores, strict=True)}
 
 
 def _mean(ap: Floats | None, kept: NDArray[np.bool_]) -> float | None:
