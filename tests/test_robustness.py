@@ -193,19 +193,23 @@ def test_the_sentence_says_what_stood_and_what_fell() -> None:
 class Refusing:
     """A bundle that refuses every third frame."""
 
-    size, target, name = SIZE, TOY.target, "refusing"
+    size, name = SIZE, "refusing"
+
+    def __init__(self, task) -> None:
+        self.target = task.target
 
     def predict(self, frames):
         for n, frame in enumerate(frames):
             value = np.nan_to_num(self.target.encode(frame.truth), nan=0.5)
-            good = Answer(frame.key, [], dict(zip(NAMES, value.tolist(), strict=True)))
+            good = Answer(frame.key, [], dict(zip(self.target.names, value.tolist(), strict=True)))
             yield Answer(frame.key, error="masked") if n % 3 == 0 else good
 
 
-def test_refused_frames_are_counted_and_not_scored() -> None:
+@pytest.mark.parametrize("task", [TOY, TOY_ONE], ids=lambda t: t.name)
+def test_refused_frames_are_counted_and_not_scored(task) -> None:
     s = sweep("turn_deg", 0, 45)
-    said = answered(Refusing(), TOY, [s], n=30)
-    points = scored(said, NAMES, [s])["sweeps"][0]["points"]
+    said = answered(Refusing(task), task, [s], n=30)
+    points = scored(said, task.target.names, [s])["sweeps"][0]["points"]
     assert [p["refused"] for p in points] == [10, 10]
     assert [p["score"] for p in points] == [1, 1]
 
@@ -224,9 +228,9 @@ def test_a_turn_is_measured_against_the_same_pixels_lost() -> None:
 
 def test_what_cannot_be_measured_is_refused() -> None:
     with pytest.raises(BeamsightError, match="at least 2"):
-        answered(Refusing(), TOY, [], n=1)
+        answered(Refusing(TOY), TOY, [], n=1)
     with pytest.raises(BeamsightError, match="train it anew"):
-        answered(Refusing(), TOY_ONE, [], n=4)
+        answered(Refusing(TOY), TOY_ONE, [], n=4)
 
 
 def test_a_higher_score_is_drawn_higher() -> None:
