@@ -281,7 +281,10 @@ def test_ones_own_instrument(bundle: Path, tmp_path: Path, capsys: pytest.Captur
     assert cli.run([*command, "--robustness", "-o", str(tmp_path / "out"), "--json"]) == 0
     printed = json.loads(capsys.readouterr().out)
     assert [s["name"] for s in printed["sweeps"]] == ["spread_px"]
-    assert json.loads((tmp_path / "out" / "robustness.json").read_text())["instrument"] == str(path)
+    kept = json.loads((tmp_path / "out" / "robustness.json").read_text())
+    assert kept["instrument"] == str(path)
+    assert kept["detector"]["gap"] == 0.02
+    assert f"by the detector of <code>{path}</code>" in (tmp_path / "out" / "robustness.html").read_text()
     assert cli.run([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["mean_ap"] == pytest.approx(printed["undisturbed"]["score"])
 

@@ -198,6 +198,7 @@ def _robustness(model: Bundle, instrument: Instrument, options: dict[str, Any], 
     report = scored(said, model.target.names, sweeps, options["seed"])
     about = about_run(model, shlex.join(["beamsight", *sys.argv[1:]]), {}) | options
     about["instrument"] = about["instrument"] and str(about["instrument"])
+    about["detector"] = instrument.detector and asdict(instrument.detector)
     page = write_robustness(folder, about, report, {key: s.examples for key, s in said.items()})
     _print(report if as_json else report["sentence"])
     if not as_json:
