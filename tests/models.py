@@ -30,9 +30,9 @@ def graph(names: tuple[str, ...] = NAMES, size: int = SIZE, opset: int = 18) -> 
         helper.make_node("Gemm", ["embedding", "weight", "bias"], ["logits"]),
     ]
     weight = np.zeros((2, len(names)), np.float32)
-    weight[:, :3] = [[1, -1, 0], [0, 0, -4]]
+    weight[:, :3] = np.array([[1, -1, 0], [0, 0, -4]])[:, : len(names)]
     bias = np.full(len(names), -3, np.float32)
-    bias[:3] = [-2, 2, 2]
+    bias[:3] = [-2, 2, 2][: len(names)]
     given = {"one": np.float32(1), "axes": np.array([1, 2]), "last": np.array([1]), "weight": weight, "bias": bias}
     made = helper.make_graph(
         nodes,

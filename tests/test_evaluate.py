@@ -1,7 +1,6 @@
 """Scores agree with scikit-learn and with cases done by hand; thresholds, calibration and bands do what they say."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from sklearn.metrics import average_precision_score, precision_score, recall_sco
 from beamsight.answer import Answer
 from beamsight.calibrate import calibration, doubtful_bands, thresholds
 from beamsight.errors import BeamsightError
-from beamsight.evaluate import auc, average_precision, calibration_error, evaluate, mean, robustness, score, table
+from beamsight.evaluate import auc, average_precision, calibration_error, evaluate, mean, score, table
 from beamsight.examples import simulate
 from beamsight.targets import OneOf, Tags
 from toy import TOY, TOY_ONE
@@ -165,19 +164,3 @@ def test_frames_without_truth_or_answer_are_not_scored() -> None:
         evaluate(Oracle(TOY.target), [replace(f, truth=None) for f in frames])
     with pytest.raises(BeamsightError, match="nothing to score"):
         evaluate(Oracle(TOY.target), [])
-
-
-def test_sweeps_change_the_detector_and_nothing_else() -> None:
-    seen: list[list] = []
-
-    def predict(frames):
-        seen.append(list(frames))
-        return (Answer(f.key, [], dict.fromkeys(("ring", "strong"), 0.5)) for f in seen[-1])
-
-    bundle = SimpleNamespace(predict=predict, target=TOY.target, card={"threshold": [0.5, 0.5]}, size=64)
-    found = robustness(bundle, TOY, n=6)
-    assert {f: list(v) for f, v in found.items()} == {f: list(v) for f, v in TOY.sweeps.items()}
-    bright, dim = seen[:2]
-    assert [f.scene for f in bright] == [f.scene for f in dim]
-    # Exposures of 1 and 0.3.
-    assert sum(f.image.sum() for f in dim) / sum(f.image.sum() for f in bright) == pytest.approx(0.3, rel=0.15)

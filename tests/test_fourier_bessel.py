@@ -217,12 +217,13 @@ def test_conjugate_gradients_come_to_the_least_squares_solution(monkeypatch: pyt
     assert completion is not None
     image = torch.tensor(RNG.poisson(5.0, (1, 25, 25)), dtype=torch.float32)
     mask = torch.tensor(RNG.random((1, 25, 25)) > 0.4).float()
+    mask[0, 12, 12] = 0  # the middle pixel has no angle: it counts at all of them, which sums over pixels cannot say
     middle = torch.tensor([[12.0, 12.0]])
     sums, seen = transform.rings(image * mask, middle, 3), transform.rings(mask, middle, 6)
     found = completion._solved(*right_hand_side(completion, sums, seen))[:, 0].double()
     # By the light that falls on a radius: the innermost radii hold hardly a pixel, and single precision leaves them free.
     light = completion.weight[:, 0]
-    assert ((found - dense_solution(transform, image, mask)) * light).abs().max() < 1e-3 * (found * light).abs().max()
+    assert ((found - dense_solution(transform, image, mask)) * light).abs().max() < 1e-4 * (found * light).abs().max()
 
 
 def right_hand_side(

@@ -22,12 +22,12 @@ LAYERS = {
     "hdf5": 1, "hdf5_meta": 1, "hdf5_find": 1, "images": 1, "tables": 1, "masks": 1, "geometry_files": 1, "archive": 1,
     "archive_files": 1, "archive_write": 1, "archive_check": 1, "chunks": 1,
     "task": 2, "answer": 2, "modelfiles": 2, "runtime": 2, "bundle": 2, "answers": 2, "display": 2, "report": 2, "predict": 2,
-    "cluster": 2, "bulk": 2,
+    "cluster": 2, "bulk": 2, "curves": 2,
     "tasks": 3,
     "networks": 4, "joint": 4, "coefficients": 4, "blocks": 4, "baselines": 4, "checkpoint": 4,
     "parallel": 4, "trainlog": 4,
     "examples": 4, "ahead": 4, "calibrate": 4, "train": 4, "evaluate": 4, "export": 4,
-    "simulating": 4,
+    "simulating": 4, "disturb": 4, "sweeps": 4, "robustness": 4,
     "__init__": 5, "__main__": 5, "cli": 5, "console": 5, "doctor": 5, "making": 5, "checking": 5, "running": 5, "show": 5,
 }  # fmt: skip
 # Readers know of files and frames, of nothing else; they may be several modules that help one another.
@@ -59,6 +59,9 @@ NEEDS_TORCH = {
     "train",
     "evaluate",
     "export",
+    "disturb",
+    "sweeps",
+    "robustness",
 }
 
 FILES = sorted(p for p in SOURCE.rglob("*.py"))

@@ -242,10 +242,9 @@ def doctor() -> int:
 
 
 def _usage(verb: str, text: str) -> int:
-    from beamsight.console import USAGE, say
+    from beamsight.console import usage
 
-    say(f"beamsight {verb}: {text} (`beamsight {verb} --help` has an example)")
-    return USAGE
+    return usage(verb, text)
 
 
 def _log(verbose: bool) -> None:

@@ -45,6 +45,12 @@ def say(text: str) -> None:
         sys.stderr.flush()
 
 
+def usage(verb: str, text: str) -> int:
+    """Says how the verb is to be used, and gives that exit status."""
+    say(f"beamsight {verb}: {text} (`beamsight {verb} --help` has an example)")
+    return USAGE
+
+
 class Stopped(KeyboardInterrupt):
     """The run was asked to end; `status` is what the command should exit with."""
 

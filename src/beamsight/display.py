@@ -79,13 +79,14 @@ def thumbnail(frame: Frame, limit_bytes: int = 13_000) -> bytes:
     for side, quality in _SIDES_QUALITIES:
         if max(image.size) > side:
             image.thumbnail((side, side))
-        data = _encoded(image, quality)
+        data = webp(image, quality)
         if len(data) <= limit_bytes:
             break
     return data
 
 
-def _encoded(image: Image, quality: int) -> bytes:
+def webp(image: Image, quality: int) -> bytes:
+    """The bytes of a Pillow image as WebP of that quality (0 to 100)."""
     stream = io.BytesIO()
     image.save(stream, "WEBP", quality=quality, method=1)
     return stream.getvalue()

@@ -1,11 +1,10 @@
-"""How well a model answers: scores against truth over frames where truth is known, and how they fall as detectors get worse."""
+"""How well a model answers: scores against truth over frames where truth is known."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -36,18 +35,6 @@ def evaluate(bundle: Bundle, what: Task | Iterable[Frame], n: int = 2000, seed: 
     probability, truth, refused = _answered(bundle, frames)
     scores = score(bundle.target, probability, truth, np.asarray(bundle.card["threshold"], float))
     return {"frames": len(truth), "refused": refused, **scores}
-
-
-def robustness(bundle: Bundle, task: Task, n: int = 500, seed: int = 0) -> dict[str, dict[float, float]]:
-    """{detector field: {value: mean AP}} for every sweep of the task: the same n scenes, seen by detectors with that value."""
-    return {f: {v: _mean_ap(bundle, task, n, seed, f, v) for v in values} for f, values in task.sweeps.items()}
-
-
-def _mean_ap(bundle: Bundle, task: Task, n: int, seed: int, field: str, value: float) -> float:
-    changed: dict[str, Any] = {field: value}
-    frames = simulate(task, n, seed, (bundle.size, bundle.size), change=lambda d: replace(d, **changed))
-    probability, truth, _ = _answered(bundle, frames)
-    return mean(average_precision(probability, truth))
 
 
 def score(target: Target, probability: Floats, truth: Floats, threshold: Floats) -> dict[str, Any]:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields, make_dataclass, replace
@@ -16,6 +18,9 @@ from beamsight.errors import BeamsightError
 from beamsight.recipe import Recipe
 
 if TYPE_CHECKING:
+    from beamsight.bundle import Bundle
+    from beamsight.sweeps import Instrument
+
     RecipeOptions = Recipe
 else:
     # The options of `train` are the fields of a recipe; those not given keep the task's own value.
@@ -152,13 +157,19 @@ def evaluate(
     frames: Path | None = None,
     /,
     *,
-    number: Annotated[int, Parameter(name=["-n", "--number"])] = 2000,
+    number: Annotated[int | None, Parameter(name=["-n", "--number"])] = None,
     seed: int = 0,
+    robustness: Flag = False,
+    output: Annotated[Path | None, Parameter(name=["--output", "-o"])] = None,
+    instrument: Path | None = None,
     as_json: Annotated[Flag, Parameter(name="--json")] = False,
 ) -> int:
-    """Score a model on labelled frames, by default on fresh simulated ones.
+    """Score a model on labelled frames, by default on fresh simulated ones; with --robustness, on worse and worse ones.
 
     Example: `beamsight evaluate run/bundle frames`
+
+    With --robustness the same scenes are seen with less light, blurred, turned, with gaps, dead pixels and more, stronger and
+    stronger. The folder OUT gets robustness.html, robustness.json and robustness.csv.
 
     Parameters
     ----------
@@ -167,25 +178,72 @@ def evaluate(
     frames
         Folder made by `beamsight simulate`.
     number
-        How many fresh frames.
+        How many fresh frames: by default 2000, and 500 at each strength with --robustness.
     seed
         The same seed gives the same frames.
+    robustness
+        Report how the score falls as detectors and pictures get worse.
+    output
+        Folder of the report, with --robustness.
+    instrument
+        JSON file of your own detector's numbers and of what to vary.
     as_json
         Print the scores as JSON instead of a table.
     """
+    from beamsight.console import usage
+
+    if frames is not None and (robustness or instrument is not None):
+        asked = "--robustness" if robustness else "--instrument"
+        return usage("evaluate", f"{asked} simulates frames of its own; leave out {frames}")
+    if robustness != (output is not None):
+        return usage("evaluate", "give -o OUT for the report" if robustness else f"-o {output} is for a report of --robustness")
     with _torch("evaluate"):
         from beamsight.archive import read_archive
         from beamsight.bundle import load
         from beamsight.evaluate import evaluate as score
         from beamsight.evaluate import table
+        from beamsight.sweeps import Instrument, read_instrument
         from beamsight.task import find_task
 
         with _stopping():
-            model = load(bundle)
-            scores = score(
-                model, find_task(model.card["task"]) if frames is None else read_archive(frames, scenes=False), number, seed
-            )
+            model, seen = load(bundle), Instrument() if instrument is None else read_instrument(instrument)
+            if output is not None:
+                options = {"frames": 500 if number is None else number, "seed": seed, "instrument": instrument}
+                return _robustness(model, seen, options, output, as_json)
+            what = seen.seen(find_task(model.card["task"])) if frames is None else read_archive(frames, scenes=False)
+            scores = score(model, what, 2000 if number is None else number, seed)
         _print(scores if as_json else table(scores))
+    return 0
+
+
+def _robustness(model: Bundle, instrument: Instrument, options: dict[str, Any], folder: Path, as_json: bool) -> int:
+    """Measure, write the page, and say what it says."""
+    from beamsight.answer import Answer
+    from beamsight.console import Progress
+    from beamsight.curves import make_folder, write_robustness
+    from beamsight.predict import Tally, about_run
+    from beamsight.robustness import answered, scored
+    from beamsight.sweeps import strengths_of, sweeps_of
+    from beamsight.task import find_task
+
+    task, n, tally = find_task(model.card["task"]), options["frames"], Tally()
+    sweeps = sweeps_of(task, instrument.sweeps)
+    make_folder(folder)
+    with Progress(tally, False, lambda: (0, n * strengths_of(sweeps), True)) as progress:
+
+        def tell(answer: Answer) -> None:
+            tally.add(answer)
+            progress.step()
+
+        said = answered(model, instrument.seen(task), sweeps, n, options["seed"], tell)
+    report = scored(said, model.target.names, sweeps, options["seed"])
+    about = about_run(model, shlex.join(["beamsight", *sys.argv[1:]]), {}) | options
+    about["instrument"] = about["instrument"] and str(about["instrument"])
+    about["detector"] = instrument.detector and asdict(instrument.detector)
+    page = write_robustness(folder, about, report, {key: s.examples for key, s in said.items()})
+    _print(report if as_json else report["sentence"])
+    if not as_json:
+        _told("report", page)
     return 0
 
 

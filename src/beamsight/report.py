@@ -116,14 +116,9 @@ class Card:
 
 def write_report(folder: Path, about: dict[str, Any]) -> Path:
     """`report.html` of the answers in `folder`; `about` is what `run.json` holds. Gives its path; raises CannotWrite."""
-    import jinja2
-
     summary, _ = summarise(folder)
-    loader = jinja2.FileSystemLoader(_TEMPLATES)
-    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["breakable"] = _breakable
     script = (_TEMPLATES / "report.js").read_text()
-    page = environment.get_template("report.html").stream(
+    page = page_template("report.html").stream(
         about=about,
         summary=summary,
         names=sorted(about["names"], key=lambda n: (-summary.tags.get(n, 0), about["names"].index(n))),
@@ -142,6 +137,16 @@ def write_report(folder: Path, about: dict[str, Any]) -> Path:
     with writing(folder / REPORT) as part, part.open("wb") as file:
         page.dump(file, encoding="utf-8", errors="backslashreplace")
     return folder / REPORT
+
+
+def page_template(name: str) -> Any:
+    """The jinja2 template of that name: whatever it is given is escaped."""
+    import jinja2
+
+    loader = jinja2.FileSystemLoader(_TEMPLATES)
+    environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["breakable"] = _breakable
+    return environment.get_template(name)
 
 
 def _cards(folder: Path, step: int) -> Iterator[Card]:

@@ -34,7 +34,8 @@ class Task:
     `draw(rng)` gives a scene, a frozen dataclass of numbers and fixed-size arrays; `place(scene, shape)` its Geometry;
     `render(scenes, shape)` the mean photons a pixel [B H W] of `columns(scenes)`; `detector(rng)` the Detector of one frame;
     `label(scenes, exposed)` the truth [B T]: 1 present, 0 absent, NaN doubtful.
-    `views` the views by name that suit the task; `sweeps` {detector field: values} for robustness; `references` its sources.
+    `views` the views by name that suit the task; `sweeps` {field of Detector or disturbance: values from mild to bad} where they
+    are not those that every task is measured by; `references` its sources.
     """
 
     name: str
