@@ -10,6 +10,9 @@ it all.
 
 from __future__ import annotations
 
+from functools import reduce
+from typing import TypeAlias
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -65,7 +68,7 @@ class FourierBessel(nn.Module):
         """Sums of an image [B H W] around each radius about whole pixels [B 2]: angular orders 0 to `last` [R B last + 1, 2]."""
         summed = torch.cat([part(image, whole, last) for part in self.parts])  # [I T B n 2]
         taps = (pad(summed[:, t], (0, 0, 0, 0, 0, 0, t, TAPS - 1 - t)) for t in range(TAPS))
-        return sum(taps, torch.zeros(()))
+        return reduce(torch.add, taps)
 
     def _moved(self, rings: Tensor, rest: Tensor) -> Tensor:
         """[B N K 2] from rings [R B L 2] about the nearest pixel: J_n(|p - d|) e^{i n phi'} is the sum over m of
@@ -104,6 +107,9 @@ class FourierBessel(nn.Module):
         self.register_buffer(name, torch.as_tensor(values, dtype=torch.float32), persistent=False)
 
 
+Terms: TypeAlias = "list[list[tuple[int, Tensor]]]"
+
+
 class Part(nn.Module):
     """Some neighbouring rings: (image [B H W], whole pixels [B 2], last) -> sums on the radii that a ring's pixels reach, of
     angular orders 0 to `last` [I T B last + 1, 2].
@@ -121,23 +127,21 @@ class Part(nn.Module):
         place = np.stack([rings.y_px, rings.x_px])
         self.register_buffer("place", torch.as_tensor(place, dtype=torch.float32), persistent=False)
         self.register_buffer("taps", torch.as_tensor(rings.taps, dtype=torch.float32), persistent=False)
-        self._known: dict[int, tuple[list[Tensor], list[Tensor]]] = {}
+        self._known: dict[int, Terms] = {}
 
     def forward(self, image: Tensor, whole: Tensor, last: int) -> Tensor:
         """See the class."""
-        i, t, p = self.taps.shape
-        alike = torch.stack(_alike(self._turned(image, whole)))  # [8 I B P]
-        spread = (alike[:, :, None] * self.taps[:, :, None]).reshape(8, i, -1, p)
-        c, s = self._waves(last)
-        real = [spread[0] @ c[0], spread[4] @ c[1] - spread[5] @ s[1], spread[2] @ c[2], spread[4] @ c[3] + spread[5] @ s[3]]
-        imaginary = [
-            -spread[1] @ s[0],
-            -spread[6] @ c[1] - spread[7] @ s[1],
-            -spread[3] @ s[2],
-            spread[6] @ c[3] - spread[7] @ s[3],
-        ]
-        whole_orders = torch.stack([_interleaved(real, last), _interleaved(imaginary, last)], 3)
-        return whole_orders.reshape(i, t, -1, last + 1, 2)
+        alike = _alike(self._turned(image, whole))
+        if torch.compiler.is_exporting():
+            # Of one frame the pixels are fewer than the weights, and a graph should not hold these.
+            alike = [(pixels[:, :, None] * self.taps[:, None]).flatten(1, 2) for pixels in alike]
+            terms = self._waves(last)
+        else:
+            terms = self._weights(last)
+        t = self.taps.shape[1]
+        summed = [reduce(torch.add, (alike[source] @ wave for source, wave in term)) for term in terms]
+        shaped = [part.reshape(part.shape[0], -1, t, part.shape[1] * part.shape[2] // image.shape[0] // t) for part in summed]
+        return torch.stack([_interleaved(shaped[:4], last), _interleaved(shaped[4:], last)], 4).transpose(1, 2)
 
     def _turned(self, image: Tensor, whole: Tensor) -> Tensor:
         """The eight images [8 I B P] of the eighth, zero off the frame."""
@@ -150,21 +154,24 @@ class Part(nn.Module):
         values = image.flatten(1).gather(1, index) * inside
         return values.reshape(-1, 8, *self.place.shape[1:]).permute(1, 2, 0, 3)
 
-    def _waves(self, last: int) -> tuple[list[Tensor], list[Tensor]]:
-        """cos and sin of n times the angles, for the four kinds of n [I P n]. In a graph they are computed where it is read: they
-        are twenty times the angles."""
-        if torch.compiler.is_exporting():
-            return self._new_waves(last)
-        known = self._known.get(last)
-        if known is None or known[0][0].device != self.place.device:
-            with torch.inference_mode(False):
-                known = self._known[last] = self._new_waves(last)
-        return known
-
-    def _new_waves(self, last: int) -> tuple[list[Tensor], list[Tensor]]:
+    def _waves(self, last: int) -> Terms:
+        """What is summed for the four kinds of n, real parts, then imaginary ones: (number of `_alike`, waves [I P n]) each."""
         angle = torch.atan2(self.place[0], self.place[1])[..., None]
         phases = [angle * torch.arange(kind, last + 1, 4, device=angle.device) for kind in range(4)]
-        return [p.cos() for p in phases], [p.sin() for p in phases]
+        c, s = [p.cos() for p in phases], [p.sin() for p in phases]
+        real = [[(0, c[0])], [(4, c[1]), (5, -s[1])], [(2, c[2])], [(4, c[3]), (5, s[3])]]
+        return [*real, [(1, -s[0])], [(6, -c[1]), (7, -s[1])], [(3, -s[2])], [(6, c[3]), (7, -s[3])]]
+
+    def _weights(self, last: int) -> Terms:
+        """The same waves times the taps [I P T * n], kept from call to call."""
+        known = self._known.get(last)
+        if known is None or known[0][0][1].device != self.place.device:
+            with torch.inference_mode(False):
+                known = self._known[last] = [[(k, self._tapped(wave)) for k, wave in term] for term in self._waves(last)]
+        return known
+
+    def _tapped(self, wave: Tensor) -> Tensor:
+        return (self.taps.transpose(1, 2)[..., None] * wave[:, :, None]).flatten(2)
 
 
 def _alike(v: Tensor) -> list[Tensor]:
@@ -248,10 +255,10 @@ def _dot(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _interleaved(parts: list[Tensor], last: int) -> Tensor:
-    """Orders 0 4 8 .., 1 5 .., 2 6 .., 3 7 .. in their order: four [I M n] to [I M last + 1]."""
+    """Orders 0 4 8 .., 1 5 .., 2 6 .., 3 7 .. in their order: four [I B T n] to [I B T last + 1]."""
     longest = last // 4 + 1
-    even = [pad(p, (0, longest - p.shape[2])) for p in parts]
-    return torch.stack(even, 3).flatten(2)[..., : last + 1]
+    even = [pad(p, (0, longest - p.shape[3])) for p in parts]
+    return torch.stack(even, 4).flatten(3)[..., : last + 1]
 
 
 def _shifted(rings: Tensor, m: int, count: int) -> Tensor:
