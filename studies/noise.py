@@ -60,7 +60,8 @@ PAPER_TAGS = (
 
 def recipe_of(task: Task, network: str, hours: float, quick: bool) -> Recipe:
     """The task's recipe for that network, ended by the clock; with `quick` by ten steps."""
-    recipe = replace(task.recipe, network=network, learning_rate=RATES[network], max_hours=hours, validation=1000)
+    view = task.recipe.view if network == "joint" else "image"
+    recipe = replace(task.recipe, network=network, view=view, learning_rate=RATES[network], max_hours=hours, validation=1000)
     return replace(
         recipe, steps=10 if quick else 1_000_000, size=64 if quick else recipe.size, validate_every=10 if quick else 500
     )

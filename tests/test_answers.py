@@ -173,16 +173,18 @@ def test_tables_hold_every_answer(tmp_path: Path) -> None:
     given = [
         answer(0),
         Answer('odd \udc80 key, "quoted"', error="torn\x00"),
-        Answer("k", ["a", "b"], {"a": 1.0, "b": 0.5}, ["b"]),
+        Answer("k", ["a", "b"], {"a": 1.0, "b": 0.5}, ["b"], centre_px=(3.25, -4.5), centre_error_px=1.5),
     ]
     with store(tmp_path) as s:
         for a in given:
             s.add(a)
+    assert next(a for a in read_answers(tmp_path) if a.key == "k") == given[2]
     write_csv(tmp_path, ["a", "b"])
     rows = list(csv.DictReader((tmp_path / "answers.csv").read_text(encoding="utf-8").splitlines()))
     assert [r["answer"] for r in rows] == ["a", "", "a; b"]
     assert [r["b"] for r in rows] == ["0.1", "", "0.5"]
     assert rows[2]["doubtful"] == "b"
+    assert [r["centre_x_px"] for r in rows] == ["", "", "-4.5"]
     write_hdf5(tmp_path, ["a", "b"], read_about(tmp_path))
     with h5py.File(tmp_path / "answers.h5") as file:
         data = nxdata.get_default(file)
@@ -191,6 +193,7 @@ def test_tables_hold_every_answer(tmp_path: Path) -> None:
         np.testing.assert_allclose(data.signal[()], [[0.9, 0.1], [np.nan, np.nan], [1, 0.5]])
         assert [v.decode() for v in data.group["key"][()]][::2] == [given[0].key, "k"]
         assert [v.decode() for v in data.group["name"][()]] == ["a", "b"]
+        np.testing.assert_array_equal(data.group["centre_error_px"][()], [np.nan, np.nan, 1.5])
 
 
 def test_no_half_table_stays_under_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ import beamsight.bundle
 from beamsight.bundle import Bundle, load
 from beamsight.errors import BadBundle, BadFrame, UnknownTask
 from beamsight.frame import Frame, Geometry, fit
-from models import NAMES, SIZE, write_bundle
+from models import NAMES, SIZE, graph, write_bundle
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,19 @@ def test_probabilities_are_those_of_the_graph(bundle: Bundle) -> None:
     assert answer.answer == ["bright"]
     assert answer.doubtful == ["bright", "dark"]
     assert answer.seconds > 0
+
+
+def test_a_centre_that_the_file_lacks_is_told_with_its_error_in_pixels_of_the_file(tmp_path: Path) -> None:
+    model = load(write_bundle(tmp_path / "b", graph(told=True), centre={"scale": 3.0, "power": 0.5}))
+    side, known = 2 * SIZE, Geometry((SIZE, SIZE), centre_px=(4.0, 5.0))
+    lacking, given = frame(np.e**4 - 1, (side, side)), replace(frame(9.0), geometry=known)
+    found, said = model.predict([lacking, given])
+    # The toy graph tells (mean log, share trusted) and the mean log as spread: (4, 1) and 4 px of a frame half as wide.
+    assert found.centre_px == pytest.approx((4.5 * 2 - 0.5, 1.5 * 2 - 0.5), abs=1e-4)
+    assert found.centre_error_px == pytest.approx(3 * 4**0.5 * 2, abs=1e-4)
+    assert "± 12.0 px" in found.centre
+    assert said.centre_px is said.centre_error_px is None
+    assert said.centre == ""
 
 
 @pytest.mark.parametrize("batch", [1, 2, 7, 100])

@@ -266,4 +266,8 @@ def test_half_of_the_centres_are_hidden() -> None:
     hidden = seen.isnan()
     assert torch.equal(hidden[:, 0], hidden[:, 1])
     assert 400 < int(hidden[:, 0].sum()) < 600
-    assert 0.25 < float(seen[~hidden].std()) < 0.35
+    off = (seen - 30.0).norm(dim=1)[~hidden[:, 0]]
+    # Most are known to a third of a pixel, one in seven is up to twelve pixels off.
+    assert 0.25 < float(off.median()) / 1.18 < 0.42
+    assert 0.08 < float((off > 1.5).float().mean()) < 0.2
+    assert off.max() <= 12.1

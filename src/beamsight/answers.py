@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import fcntl
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -28,6 +29,7 @@ from beamsight.errors import CannotWrite
 
 LINES, ABOUT, THUMBNAILS = "answers.jsonl", "run.json", "thumbnails"
 CSV, HDF5, REPORT = "answers.csv", "answers.h5", "report.html"
+CENTRE = ("centre_y_px", "centre_x_px", "centre_error_px")
 _BLOCK = 1024
 
 
@@ -208,17 +210,27 @@ def read_answers(folder: str | Path) -> Iterator[Answer]:
 
 
 def write_csv(folder: Path, names: Sequence[str]) -> None:
-    """`answers.csv`: key, answer and doubtful names (joined by "; "), seconds, error, and one column of probability a name."""
+    """`answers.csv`: key, answer and doubtful names (joined by "; "), seconds, error, the beam's centre where it was
+    estimated, and one column of probability a name."""
     with writing(folder / CSV) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
         table = csv.writer(file)
-        table.writerow(["key", "answer", "doubtful", "seconds", "error", *names])
+        table.writerow(["key", "answer", "doubtful", "seconds", "error", *CENTRE, *names])
         for a in read_answers(folder):
             numbers = [a.probability.get(n, "") for n in names]
-            table.writerow([a.key, "; ".join(a.names), "; ".join(a.doubtful), a.seconds or "", a.error or "", *numbers])
+            said = [a.key, "; ".join(a.names), "; ".join(a.doubtful), a.seconds or "", a.error or ""]
+            table.writerow([*said, *("" if math.isnan(v) else v for v in _centre(a)), *numbers])
+
+
+def _centre(answer: Answer) -> tuple[float, float, float]:
+    """(y, x, error) px of a centre that was estimated; NaN where it was not."""
+    if answer.centre_px is None or answer.centre_error_px is None:
+        return (math.nan, math.nan, math.nan)
+    return (*answer.centre_px, answer.centre_error_px)
 
 
 def write_hdf5(folder: Path, names: Sequence[str], about: dict[str, Any]) -> None:
-    """`answers.h5`: an NXdata of probability [n T] float32 (NaN where refused), name [T], key, answer and error [n]."""
+    """`answers.h5`: an NXdata of probability [n T] float32 (NaN where refused), name [T], key, answer and error [n], and the
+    beam's centre [n] where it was estimated, NaN elsewhere."""
     import h5py
 
     with writing(folder / HDF5) as part, h5py.File(part, "w") as file:
@@ -245,6 +257,8 @@ def _groups(file: Any, names: Sequence[str], about: dict[str, Any]) -> Any:
     data.create_dataset("name", data=list(names), dtype=text)
     for column in ("key", "answer", "error"):
         data.create_dataset(column, (0,), text, **growing)
+    for column in CENTRE:
+        data.create_dataset(column, (0,), "f4", **growing).attrs["units"] = "pixel"
     data["title"] = "probability of each name (column) in each frame (row)"
     return data
 
@@ -258,6 +272,7 @@ def _append(data: Any, block: list[Answer], names: Sequence[str]) -> None:
         "answer": ["; ".join(a.names) for a in block],
         "error": [_plain(a.error or "") for a in block],
     }
+    rows |= dict(zip(CENTRE, np.array([_centre(a) for a in block], np.float32).T, strict=True))
     for name, values in rows.items():
         data[name].resize(start + len(block), axis=0)
         data[name][start:] = values

@@ -18,7 +18,7 @@ from difflib import get_close_matches
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias, cast
+from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,6 +51,16 @@ class Refusal(Protocol):
 
 
 Asked: TypeAlias = "Frame | NDArray[Any] | Refusal"
+# The outputs of a graph by name, a row a frame.
+Found: TypeAlias = "dict[str, NDArray[np.float32]]"
+
+
+class Seen(NamedTuple):
+    """A frame as the network sees it, or what came in its place; why it is not answered; the longer side it came with, px."""
+
+    item: Any
+    trouble: str | None
+    side: int
 
 
 @dataclass(frozen=True)
@@ -87,26 +97,27 @@ class Bundle:
         replaces the card's. Raises BadBundle where the graph cannot be run, BadFrame for an array that is no image.
         """
         limits = _limits(self.card, threshold)
-        for group, logits, _, seconds in self._run(frames, batch):
-            rows = iter(logits)
-            for frame, trouble in group:
-                if trouble is None:
-                    yield self._answer(frame.key, next(rows), limits, seconds)
+        for group, found, seconds in self._run(frames, batch):
+            rows = iter(range(len(group)))
+            for seen in group:
+                if seen.trouble is None:
+                    yield self._answer(seen, found, next(rows), limits, seconds)
                 else:
-                    yield Answer(frame.key, error=trouble)
+                    yield Answer(seen.item.key, error=seen.trouble)
 
     def embed(self, frames: Asked | Iterable[Asked], batch: int = 16) -> Iterator[tuple[str, NDArray[np.float32] | None]]:
         """(key, embedding [E] float32) of each frame, in order; None in place of the embedding of a refused frame."""
-        for group, _, embedding, _ in self._run(frames, batch):
-            rows = iter(embedding)
-            yield from ((frame.key, next(rows) if trouble is None else None) for frame, trouble in group)
+        for group, found, _ in self._run(frames, batch):
+            rows = iter(found.get("embedding", ()))
+            yield from ((seen.item.key, next(rows) if seen.trouble is None else None) for seen in group)
 
     def probability(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """[... T] logits to calibrated probabilities: of scale * logits + shift, both from the card."""
         scale, shift = (np.asarray(self.card["calibration"][k], np.float32) for k in ("scale", "shift"))
         return self.target.probability(scale * logits + shift)
 
-    def _answer(self, key: str, logits: NDArray[np.float32], limits: Sequence[float], seconds: float) -> Answer:
+    def _answer(self, seen: Seen, found: Found, row: int, limits: Sequence[float], seconds: float) -> Answer:
+        key, logits = seen.item.key, found["logits"][row]
         if not np.isfinite(logits).all():
             return Answer(key, error="the model gave no number for this frame; its counts are beyond what it was made for")
         p = self.probability(logits)
@@ -115,17 +126,31 @@ class Bundle:
         unsure = [name for name, value, (low, high) in bands if low <= value <= high]
         if isinstance(answer, str):
             unsure = [name for name in unsure if name == answer]
-        return Answer(key, answer, dict(zip(self.target.names, map(float, p), strict=True)), unsure, seconds)
+        probability = dict(zip(self.target.names, map(float, p), strict=True))
+        return Answer(key, answer, probability, unsure, seconds, **self._centre(seen, found, row))
 
-    def _run(self, frames: Asked | Iterable[Asked], batch: int) -> Iterator[tuple[list[tuple[Any, str | None]], Any, Any, float]]:
-        """(items and what is wrong with them, logits, embeddings, seconds a frame) of each batch; arrays are of good items."""
+    def _centre(self, seen: Seen, found: Found, row: int) -> dict[str, Any]:
+        """What an answer says of a centre that the file does not give, or that the image contradicts: where it is in the file's
+        pixels, and how surely."""
+        known = self.card.get("centre")
+        if known is None or "told_centre" not in found:
+            return {}
+        y, x, spread, given = map(float, found["told_centre"][row])
+        if given > 0:
+            return {}
+        scale = seen.side / self.size
+        place = ((y + 0.5) * scale - 0.5, (x + 0.5) * scale - 0.5)
+        return {"centre_px": place, "centre_error_px": known["scale"] * spread ** known["power"] * scale}
+
+    def _run(self, frames: Asked | Iterable[Asked], batch: int) -> Iterator[tuple[list[Seen], Found, float]]:
+        """(frames and what is wrong with them, the graph's outputs of the good ones, seconds a frame) of each batch."""
         coming = iter(_each(frames))
         with self._compiling("_single" if _is_one(frames) else "_graph") as graph:
             while group := [_seen(f, self.size) for f in islice(coming, batch)]:
                 start = time.perf_counter()
-                good = [frame for frame, trouble in group if trouble is None and isinstance(frame, Frame)]
-                logits, embedding = _infer(graph(), good) if good else ((), ())
-                yield group, logits, embedding, (time.perf_counter() - start) / max(1, len(good))
+                good = [seen.item for seen in group if seen.trouble is None]
+                found = _infer(graph(), good) if good else {}
+                yield group, found, (time.perf_counter() - start) / max(1, len(good))
 
     @contextmanager
     def _compiling(self, name: str) -> Iterator[Callable[[], Any]]:
@@ -273,24 +298,23 @@ def _frame(array: NDArray[Any], key: str) -> Frame:
     return Frame(counts.astype(np.float32), trusted(counts), Geometry((array.shape[0], array.shape[1])), key)
 
 
-def _seen(item: Frame | Refusal, size: int) -> tuple[Frame | Refusal, str | None]:
-    """The frame as the network sees it, and None; or the item itself and why it is not answered."""
+def _seen(item: Frame | Refusal, size: int) -> Seen:
     if not isinstance(item, Frame):
-        return item, item.reason
-    frame = item if item.image.shape == (size, size) else fit(item, size)
+        return Seen(item, item.reason, 0)
+    frame, side = item if item.image.shape == (size, size) else fit(item, size), max(item.image.shape)
     if not frame.mask.any():
-        return frame, "no pixel can be trusted: all are masked, negative or not finite"
-    return frame, None
+        return Seen(frame, "no pixel can be trusted: all are masked, negative or not finite", side)
+    return Seen(frame, None, side)
 
 
-def _infer(graph: Any, frames: Sequence[Frame]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _infer(graph: Any, frames: Sequence[Frame]) -> Found:
     mask = np.stack([f.mask & np.isfinite(f.image) for f in frames])
     counts = np.where(mask, np.stack([f.image for f in frames]), 0).astype(np.float32, copy=False)
     centre = np.array([f.geometry.centre_px or (np.nan, np.nan) for f in frames], np.float32)
     given = {"counts": counts, "mask": mask.astype(np.float32), "centre": centre}
     try:
         result = graph({name: given[name] for name in (i.any_name for i in graph.inputs)})
-        return np.asarray(result["logits"]), np.asarray(result["embedding"])
+        return {name: np.asarray(result[name]) for name in (o.any_name for o in graph.outputs)}
     except (RuntimeError, KeyError) as error:
         raise BadBundle(f"the model's graph does not take counts and mask {counts.shape}: {_first_line(error)}") from None
 

@@ -33,6 +33,14 @@ def calibration(target: Target, logits: Floats, truth: Floats) -> tuple[Floats, 
     return np.array([scale for scale, _ in pairs]), np.array([shift for _, shift in pairs])
 
 
+def centre_calibration(spread: Floats, off: Floats) -> dict[str, float]:
+    """{scale, power} so that two of three centres (68.3 %) lie within scale * spread^power of the truth, from spreads that the
+    network tells and distances from the truth [N], px, of frames not trained on."""
+    logs = np.log(np.maximum(spread, 1e-3)), np.log(np.maximum(off, 1e-3))
+    power = float(np.clip(np.polyfit(*logs, 1)[0], 0.2, 2.0)) if len(off) > 2 else 1.0
+    return {"scale": float(np.quantile(off / np.maximum(spread, 1e-3) ** power, 0.683)), "power": power}
+
+
 def _platt(logit: Floats, truth: Floats) -> tuple[float, float]:
     x, y = _known(logit, truth)
     if len(np.unique(y)) < 2:

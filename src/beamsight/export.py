@@ -29,7 +29,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from beamsight.bundle import CARD, MODEL, WEIGHTS
-from beamsight.calibrate import calibration, doubtful_bands, thresholds
+from beamsight.calibrate import calibration, centre_calibration, doubtful_bands, thresholds
 from beamsight.checkpoint import BEST, RUN
 from beamsight.errors import BeamsightError, CannotRead, CannotWrite
 from beamsight.evaluate import score
@@ -46,6 +46,7 @@ from beamsight.views import build_view
 OPSET = 18
 # Frames that choose thresholds and calibration, that give the card's scores, and on which the graph is compared.
 CHOSEN, SCORED, COMPARED = 4000, 2000, 48
+CENTRES = 1000  # of those chosen, how many tell how well centres are found
 BATCH = 32
 # Packages whose versions the card notes.
 NOTED = ("torch", "onnx", "openvino", "numpy")
@@ -79,6 +80,7 @@ def export(run: str | Path, out: str | Path, task: Task | None = None, chosen: i
         "precision": "bf16" if _close(differences, "bf16") else "f32",
         "threshold": limits.tolist(),
         "doubtful": doubtful_bands(probability, truth, limits).tolist(),
+        "centre": _centres(whole, task, recipe, min(chosen, CENTRES)),
         "calibration": {"scale": scale.tolist(), "shift": shift.tolist(), "frames": len(truth)},
         "difference": differences,
         "scores": _scores(whole, task, recipe, scale, shift, limits, scored),
@@ -200,6 +202,26 @@ def _run(graph: Path, examples: Examples, precision: str) -> NDArray[Any]:
     given = {name: every[name].numpy() for name in (i.any_name for i in model.inputs)}
     batches = [slice(n, n + 3) for n in range(0, len(examples), 3)]
     return np.concatenate([model({name: v[b] for name, v in given.items()})["logits"] for b in batches])
+
+
+def _centres(whole: Whole, task: Task, recipe: Recipe, n: int) -> dict[str, float] | None:
+    """How far the centres lie that the image tells, by what the network says of them, on `n` validation frames; None where it
+    tells none, or no frame of the task has one."""
+    if not isinstance(whole.network, Joint):
+        return None
+    parts = [VALIDATION[recipe.validation + i : recipe.validation + min(i + BATCH, n)] for i in range(0, n, BATCH)]
+    pairs = [_told(whole, simulated(task, recipe.size, recipe.seed, part)) for part in parts]
+    told, truth = (np.concatenate(values) for values in zip(*pairs, strict=True))
+    known = np.isfinite(truth).all(1)
+    if not known.any():
+        return None
+    off = np.hypot(*(told[known, :2] - truth[known]).T)
+    return centre_calibration(told[known, 2], off) | {"frames": int(known.sum()), "median_px": float(np.median(off))}
+
+
+def _told(whole: Whole, examples: Examples) -> tuple[NDArray[Any], NDArray[Any]]:
+    with torch.inference_mode():
+        return whole(examples.counts, examples.mask.float())[2].numpy(), examples.centre.numpy()
 
 
 def _scores(

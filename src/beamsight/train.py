@@ -50,7 +50,8 @@ Batches = Iterator[tuple[int, Examples]]
 
 DECAY, CLIP = 0.999, 1.0
 CHECKPOINT_S = 300.0
-CENTRE, OFF_PX = 0.1, 0.3  # the weight of the centre beside the question itself; how well files know it
+CENTRE = 0.1  # the weight of the centre beside the question itself
+OFF_PX, WRONG, WRONG_PX = 0.3, 0.15, (1.0, 12.0)  # how well files know the centre; how many know it badly, and how badly
 SOFT_PX = 0.3  # below this a centre is told well enough
 DROPOUT = 12  # a stream of random numbers, beside those of the examples
 READERS = 16  # processes that read an archive for one GPU, at most
@@ -168,10 +169,13 @@ def look(network: nn.Module, view: nn.Module, examples: Examples, recipe: Recipe
 
 
 def half_hidden(centre: Tensor, batch: int) -> Tensor:
-    """Centres [B 2] as files give them: a third of a pixel off, and in half of the frames not at all; drawn for all of a
-    `batch`, of which these may be one process's share."""
-    off = centre + OFF_PX * torch.randn(batch, 2, device=centre.device)[mine()]
-    return torch.where(torch.rand(batch, 1, device=centre.device)[mine()] < 0.5, torch.nan, off)
+    """Centres [B 2] as files give them: a third of a pixel off, some by many, and in half of the frames not at all; drawn for
+    all of a `batch`, of which these may be one process's share."""
+    normal = torch.randn(batch, 2, device=centre.device)[mine()]
+    hidden, wrong, size = torch.rand(3, batch, 1, device=centre.device)[:, mine()]
+    far = WRONG_PX[0] * (WRONG_PX[1] / WRONG_PX[0]) ** size * normal / normal.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    off = centre + torch.where(wrong < WRONG, far, OFF_PX * normal)
+    return torch.where(hidden < 0.5, torch.nan, off)
 
 
 def centre_loss(guess: Tensor | None, examples: Examples) -> Tensor:
