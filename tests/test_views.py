@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from beamsight.views import ORDERS, RADII, SECTORS, Heights, Polar
+from beamsight.views import ORDERS, RADII, SECTORS, Heights, Polar, struck
 
 SIZE = 96
 Y, X = np.indices((SIZE, SIZE), dtype=np.float64)
@@ -114,3 +114,31 @@ def test_heights_count_the_pixels_at_the_limit_of_a_detector() -> None:
     assert numbers[0] == 40
     np.testing.assert_allclose(found, [*(np.log1p(numbers) / 4), np.log1p(400) / 8], rtol=1e-6)
     assert not Heights()(counts, torch.zeros_like(seen)).any()
+
+
+def test_struck_pixels_are_found_and_light_is_not_taken_for_them() -> None:
+    torch.manual_seed(3)
+    light = torch.poisson(torch.full((1, 64, 64), 3.0) + 200 * (torch.rand(1, 64, 64) < 0.01))
+    hit = torch.rand(1, 64, 64) < 0.01
+    frame = torch.where(hit, 65536.0, light)
+    trusted = torch.ones(1, 64, 64)
+    assert torch.equal(struck(frame, trusted) > 0, hit)
+    # Known to the mask they are the mask's; in another unit they are the same.
+    assert not struck(frame, 1 - hit.float()).any()
+    assert torch.equal(struck(frame * 1e-7, trusted) > 0, hit)
+
+
+@pytest.mark.parametrize("kind", ["photons", "rare photons", "saturated", "few spots", "level", "dark"])
+def test_nothing_is_struck_on_frames_of_light_alone(kind: str) -> None:
+    torch.manual_seed(4)
+    y, x = torch.meshgrid(torch.arange(64), torch.arange(64), indexing="ij")
+    radius = ((y - 30) ** 2 + (x - 33) ** 2).sqrt()
+    frames = {
+        "photons": torch.poisson(1e4 * torch.exp(-radius / 3) + 1),
+        "rare photons": torch.poisson(torch.full((64, 64), 0.01)),
+        "saturated": torch.poisson(1e5 * torch.exp(-radius / 4) + 2).clamp(max=4000),
+        "few spots": torch.poisson(torch.full((64, 64), 2.0)) + 9000 * ((y % 30 == 5) & (x % 30 == 7)),
+        "level": torch.full((64, 64), 7.0),
+        "dark": torch.zeros(64, 64),
+    }
+    assert not struck(frames[kind][None], torch.ones(1, 64, 64)).any()

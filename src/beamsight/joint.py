@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from beamsight.blocks import Along, Residual, Turning, TurningResidual, along, halve
 from beamsight.coefficients import FEATURES, ORDERS, Coefficients
-from beamsight.views import Heights, Polar
+from beamsight.views import Heights, Polar, struck
 
 EMBEDDING = 256
 IMAGE, RINGS, CELLS, WAVELETS = 128, 160, 64, 96
@@ -52,6 +52,7 @@ class Joint(nn.Module):
         """[N C S S], counts and mask [N S S], centre [N 2] px (NaN = unknown) to logits [N T], embedding [N E] and, [N 4], the
         centre as the image alone tells it and its spread, px, and whether the given one was used: 1, or 0 where there is none or
         the image contradicts it."""
+        mask = mask * (1 - struck(counts, mask))
         fine = self.fine(x)
         grid = self.coarse(fine)
         with torch.autocast(counts.device.type, enabled=False):  # in bfloat16 a place is known to half a pixel

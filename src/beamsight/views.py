@@ -16,6 +16,7 @@ from beamsight.errors import BeamsightError
 VIEWS = ("image", "coefficients", "rings", "joint")
 
 FLOOR = 0.01  # of the mean count: where the log turns linear, below what a display of two decades would show
+STRUCK, FAR_ABOVE = 12, 8  # lone pixels at the maximum; mean and spread of all others, how often below it
 SLIGHT = 1e-6  # keeps means over nothing finite
 
 RADII, SECTORS = 256, 96
@@ -26,13 +27,35 @@ FLAT = 1e-3  # of the mean count: keeps contrasts and powers of nothing finite
 NEAR = 9  # rings that share one estimate of the noise
 
 
+def struck(counts: Tensor, mask: Tensor) -> Tensor:
+    """Pixels [N H W], 1 where one stands at the frame's highest count because it was struck or is stuck, and not by light.
+
+    That is so of all pixels at the maximum where at least STRUCK of them, and half of all, stand alone, and it lies far above
+    what all others hold. A detector at its limit fills whole areas; photons leave no such gap; counts of 0 and 1 have no others.
+    """
+    with torch.autocast(counts.device.type, enabled=False):
+        seen = mask.float()
+        values = torch.where(seen > 0, counts.float(), 0.0)
+        top = values.amax((1, 2), keepdim=True)
+        at_top = (values >= 0.999 * top).float()
+        alone = at_top * (avg_pool2d((values >= 0.5 * top).float()[:, None], 3, 1, 1)[:, 0] < 2.5 / 9)
+        rest = (1 - at_top) * seen
+        number = rest.sum((1, 2), keepdim=True).clamp(min=1)
+        # A detector's pixels all together, lone ones, and the light of the others: sums over frames of any unit.
+        many, lone, lit = (v.sum((1, 2), keepdim=True) for v in (at_top, alone, rest * (values > 0)))
+        mean = (values * rest).sum((1, 2), keepdim=True) / number
+        spread = ((values / top.clamp(min=1e-30)) ** 2 * rest).sum((1, 2), keepdim=True) / number
+        far = top > FAR_ABOVE * (mean + spread.sqrt() * top)
+        return at_top * ((lone >= STRUCK) & (2 * lone >= many) & (lit >= many) & far)
+
+
 class LogCounts(nn.Module):
     """Log counts at several scales and the mask: (counts [N H W], mask [N H W], 1 = trust) -> [N 6 H W], H and W multiples of 4.
 
     0 log(counts / mean + 0.01), mean over trusted pixels: the picture, whatever its unit. 1 the same less its mean over 28 px:
     faint features on strong decays. 2 as 1, of counts averaged over 4 px: what shows only when summed. 3 log(1 + counts):
     the level. 4 the mask. 5 where counts reach 98 % of the highest: a plateau of many pixels is a detector at its limit.
-    The first three are brought to mean 0 and spread 1 frame by frame, as frames of few photons are a hundred times rougher
+    What was `struck` is not trusted. The first three are brought to mean 0 and spread 1 frame by frame, as frames of few photons are a hundred times rougher
     than bright ones. Untrusted pixels are 0 in all and enter no mean. Computed in float32: five per cent of contrast is
     less than bfloat16 resolves.
     """
@@ -44,7 +67,7 @@ class LogCounts(nn.Module):
     def forward(self, counts: Tensor, mask: Tensor) -> Tensor:
         """See the class."""
         with torch.autocast(counts.device.type, enabled=False):
-            mask = mask.float()
+            mask = mask.float() * (1 - struck(counts, mask))
             counts = torch.where(mask > 0, counts.float(), 0.0).clamp(min=0.0)
             seen = mask.mean((1, 2), keepdim=True).clamp(min=1e-6)
             mean = (counts.mean((1, 2), keepdim=True) / seen).clamp(min=1e-30)
