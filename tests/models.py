@@ -20,7 +20,7 @@ SIZE = 32
 def graph(names: tuple[str, ...] = NAMES, size: int = SIZE, opset: int = 18, told: bool = False) -> onnx.ModelProto:
     """Logits that can be computed by hand: mean of log1p(counts) - 2, its negative, and 4 (0.5 - share of trusted pixels).
 
-    With `told`, also a centre: (mean, share) with a spread of the mean, used where none is given.
+    With `told`, also a centre: (mean, share) with a spread of the mean.
     """
     nodes = [
         helper.make_node("Add", ["counts", "one"], ["more"]),
@@ -34,22 +34,17 @@ def graph(names: tuple[str, ...] = NAMES, size: int = SIZE, opset: int = 18, tol
     ]
     outputs = [("logits", len(names)), ("embedding", 2)]
     if told:
-        nodes.append(helper.make_node("ReduceMean", ["centre", "last"], ["middle"], keepdims=1))
-        nodes.append(helper.make_node("IsNaN", ["middle"], ["unknown"]))
-        nodes.append(helper.make_node("Where", ["unknown", "none", "one"], ["used"]))
-        nodes.append(helper.make_node("Concat", ["m", "s", "m", "used"], ["told_centre"], axis=1))
-        outputs.append(("told_centre", 4))
+        nodes.append(helper.make_node("Concat", ["m", "s", "m"], ["told_centre"], axis=1))
+        outputs.append(("told_centre", 3))
     weight = np.zeros((2, len(names)), np.float32)
     weight[:, :3] = np.array([[1, -1, 0], [0, 0, -4]])[:, : len(names)]
     bias = np.full(len(names), -3, np.float32)
     bias[:3] = [-2, 2, 2][: len(names)]
     given = {"one": np.float32(1), "axes": np.array([1, 2]), "last": np.array([1]), "weight": weight, "bias": bias}
-    given |= {"none": np.zeros(1, np.float32)} if told else {}
-    inputs = [(n, ["n", size, size]) for n in ("counts", "mask")] + ([("centre", ["n", 2])] if told else [])
     made = helper.make_graph(
         nodes,
         "g",
-        [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n, shape in inputs],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", size, size]) for n in ("counts", "mask")],
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", width]) for name, width in outputs],
         [numpy_helper.from_array(np.asarray(v), k) for k, v in given.items()],
     )

@@ -14,8 +14,7 @@ from typing import Any
 class Answer:
     """What is said of the frame `key`: `answer`, a list of tags or one name; `probability` {name: 0...1}; `doubtful`, the
     names whose probability lies where the model is often wrong; `seconds` the answer took. `centre_px` (y, x) of the beam as the
-    image tells it, only where the file gives none or one that the image contradicts, and `centre_error_px`, within which it lies
-    in two of three frames.
+    image tells it, only where the file gives none, and `centre_error_px`, within which it lies in two of three frames.
 
     Where `error` is given, the frame was refused and the rest is empty.
     """

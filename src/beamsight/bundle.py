@@ -130,14 +130,11 @@ class Bundle:
         return Answer(key, answer, probability, unsure, seconds, **self._centre(seen, found, row))
 
     def _centre(self, seen: Seen, found: Found, row: int) -> dict[str, Any]:
-        """What an answer says of a centre that the file does not give, or that the image contradicts: where it is in the file's
-        pixels, and how surely."""
+        """What an answer says of a centre that the file does not give: where it is in the file's pixels, and how surely."""
         known = self.card.get("centre")
-        if known is None or "told_centre" not in found:
+        if known is None or "told_centre" not in found or seen.item.geometry.centre_px is not None:
             return {}
-        y, x, spread, given = map(float, found["told_centre"][row])
-        if given > 0:
-            return {}
+        y, x, spread = map(float, found["told_centre"][row])
         scale = seen.side / self.size
         place = ((y + 0.5) * scale - 0.5, (x + 0.5) * scale - 0.5)
         return {"centre_px": place, "centre_error_px": known["scale"] * spread ** known["power"] * scale}

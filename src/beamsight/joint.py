@@ -15,7 +15,6 @@ EMBEDDING = 256
 IMAGE, RINGS, CELLS, WAVELETS = 128, 160, 64, 96
 BLOCK = (8, 4)  # rings and sectors side by side in one place of the grid of cells
 WAVES = (0, 1, 2, 3, 4, 5, 6, 8)
-DOUBT = 4.0  # spreads, and one pixel, between a file's centre and the image's from which the file is not believed
 
 
 class Joint(nn.Module):
@@ -49,16 +48,15 @@ class Joint(nn.Module):
         self.head = nn.Linear(EMBEDDING, width)
 
     def forward(self, x: Tensor, counts: Tensor, mask: Tensor, centre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[N C S S], counts and mask [N S S], centre [N 2] px (NaN = unknown) to logits [N T], embedding [N E] and, [N 4], the
-        centre as the image alone tells it and its spread, px, and whether the given one was used: 1, or 0 where there is none or
-        the image contradicts it."""
+        """[N C S S], counts and mask [N S S], centre [N 2] px (NaN = unknown) to logits [N T], embedding [N E] and the centre
+        as the image alone tells it, with its spread, [N 3] px."""
         mask = mask * (1 - struck(counts, mask))
         fine = self.fine(x)
         grid = self.coarse(fine)
         with torch.autocast(counts.device.type, enabled=False):  # in bfloat16 a place is known to half a pixel
             told = self.votes(fine.float(), grid.float()) * counts.shape[1]
             guess = torch.cat([told[:, :2] + (counts.shape[1] - 1) / 2, told[:, 2:]], 1)
-        known = ~centre.isnan() & ~_contradicted(centre, guess)
+        known = ~centre.isnan()
         # To a quarter of a pixel, or the last bit of a sum would move pixels from cell to cell and no two runtimes agree.
         used = torch.where(known, centre, (guess[:, :2].detach() * 4).round() / 4)
         seen = [grid.mean((2, 3)), grid.amax((2, 3))] if self.by_image else []
@@ -68,13 +66,7 @@ class Joint(nn.Module):
         # Last, so that a network without them can lend its weights to one with them.
         seen += [self.orders(self.coefficients(counts, mask, used))] if self.by_orders else []
         embedding = self.embed(torch.cat([part.to(grid) for part in seen], 1))
-        return self.head(embedding), embedding, torch.cat([guess, known[:, :1].to(guess)], 1)
-
-
-def _contradicted(centre: Tensor, guess: Tensor) -> Tensor:
-    """Whether [N 1] a given centre lies further from the one that the image tells than that one is ever wrong."""
-    off = (centre - guess[:, :2].detach()).square().sum(1, keepdim=True).sqrt()
-    return off > DOUBT * (guess[:, 2:] + 1)
+        return self.head(embedding), embedding, guess
 
 
 class Votes(nn.Module):
