@@ -19,7 +19,7 @@ from beamsight.checkpoint import BEST
 from beamsight.errors import BeamsightError, CannotRead, CannotWrite
 from beamsight.evaluate import evaluate
 from beamsight.examples import TEST, simulate, simulated
-from beamsight.export import OPSET, Whole, compare, export, load_run
+from beamsight.export import OPSET, Whole, compare, export, graph_of, load_run
 from beamsight.networks import build_network
 from beamsight.train import train
 from beamsight.views import build_view
@@ -149,3 +149,22 @@ def test_a_graph_that_answers_otherwise_is_not_exported(run: Path, bundle: Path)
     other = Whole(build_view("image"), build_network("compact", 6, 2)).eval()
     with pytest.raises(BeamsightError, match="differs"):
         compare(bundle / MODEL, other, TOY, SHORT, np.full(2, 50.0), np.zeros(2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("view", ["image", "joint"])
+def test_a_network_of_every_view_gives_the_same_answers_as_a_graph(view: str) -> None:
+    torch.manual_seed(5)
+    whole = Whole(build_view(view), build_network("joint", 6, 2, view, 64)).eval()
+    batch = simulated(TOY, 64, 0, TEST[:3])
+    centre = torch.tensor([[30.2, 33.7], [torch.nan, torch.nan], [31.0, 20.5]])
+    with torch.inference_mode():
+        logits, _, told = whole(batch.counts, batch.mask.float(), centre)
+    graph = graph_of(whole, 64)
+    # Weights and tables in half precision, but nothing that follows from them.
+    assert len(graph) < 2 * sum(v.numel() for v in [*whole.parameters(), *whole.buffers()]) + 1_000_000
+    session = onnxruntime.InferenceSession(graph)
+    given = {"counts": batch.counts.numpy(), "mask": batch.mask.float().numpy(), "centre": centre.numpy()}
+    got = session.run(["logits", "told_centre"], given)
+    np.testing.assert_allclose(got[0], logits.numpy(), atol=2e-2, rtol=2e-2)
+    np.testing.assert_allclose(got[1], told.numpy(), atol=0.3, rtol=2e-2)

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from beamsight.ahead import made_ahead
 from beamsight.checkpoint import BEST, CHECKPOINT, begin_with, restore, save
 from beamsight.errors import BeamsightError, CannotRead, CannotWrite
 from beamsight.examples import TEST, TRAINING, VALIDATION, Examples, Source, positions, simulate, simulated, turned
 from beamsight.recipe import Recipe
-from beamsight.train import centre_loss, half_hidden, learn, learning_rate, loss_of, start, train
+from beamsight.train import answers, centre_loss, half_hidden, learn, learning_rate, loss_of, start, train
 from beamsight.trainlog import LOG
 from beamsight.views import build_view
 from toy import RECIPE, TOY, TOY_ONE
@@ -258,6 +258,21 @@ def test_the_centre_is_learnt_where_it_is_known() -> None:
     unknown = replace(batch, centre=torch.full_like(batch.centre, torch.nan))
     assert centre_loss(guess, unknown) == 0
     assert centre_loss(None, batch) == 0
+
+
+def test_a_network_with_more_views_begins_with_the_answers_of_one_with_fewer(tmp_path: Path) -> None:
+    fewer, more = (replace(SHORT, network="joint", view=view) for view in ("rings", "joint"))
+    before, state = start(TOY.target, fewer), start(TOY.target, more)
+    save_file({k: v.contiguous() for k, v in before.network.state_dict().items()}, tmp_path / BEST)
+    begin_with(state, tmp_path)
+    batch = Source(TOY, fewer).step(0)
+    told = [
+        answers(s.network, build_view("joint"), [batch], TOY.target, replace(fewer, precision="fp32"))[0] for s in (before, state)
+    ]
+    np.testing.assert_allclose(*told, atol=1e-6)
+    save_file({k: v.contiguous() for k, v in state.network.state_dict().items()}, tmp_path / BEST)
+    with pytest.raises(CannotRead, match="no weights for this network"):
+        begin_with(before, tmp_path)
 
 
 def test_half_of_the_centres_are_hidden() -> None:

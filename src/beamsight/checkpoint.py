@@ -19,6 +19,7 @@ from safetensors.torch import load as from_safetensors
 from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
+from torch.nn.functional import pad
 
 from beamsight.bundle import WEIGHTS
 from beamsight.errors import BeamsightError, CannotRead, CannotWrite
@@ -27,6 +28,7 @@ from beamsight.parallel import from_first, is_first
 from beamsight.recipe import Recipe
 
 RUN, CHECKPOINT, BEST = "run.json", "checkpoint.safetensors", "best.safetensors"
+VIEW_PARTS = ("orders.",)  # of a network that rests on more views than the one whose weights it begins with
 # How long it may run does not change what is learnt at a step.
 FREE = {"max_hours", "patience"}
 
@@ -119,7 +121,10 @@ def _restored(state: State, path: Path, content: bytes, said: Said | None) -> by
 
 
 def begin_with(state: State, folder: Path) -> None:
-    """Give a training that has not begun the weights of a run or a model. Raises CannotRead where they are none for it."""
+    """Give a training that has not begun the weights of a run or a model; what a network with fewer views lacks stays as it is.
+
+    Raises CannotRead where they are none for it.
+    """
     path = next((folder / name for name in (BEST, WEIGHTS) if (folder / name).exists()), folder / BEST)
     weights = from_first(lambda: _begun(state, path, None))
     if not is_first():
@@ -130,10 +135,21 @@ def _begun(state: State, path: Path, weights: dict[str, Tensor] | None) -> dict[
     try:
         weights = weights or load_file(path)
         for network in (state.network, state.average):
-            network.load_state_dict(weights)
+            network.load_state_dict(_filled(weights, network.state_dict()))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CannotRead(f"{path}: no weights for this network ({str(error).splitlines()[0]}); name a run or a model") from None
     return weights
+
+
+def _filled(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`weights` with what `own` has beyond them: whole views, and columns, at first 0, where these join."""
+    if not any(name.startswith(VIEW_PARTS) and name not in weights for name in own):
+        return weights
+    filled = {name: value for name, value in own.items() if name.startswith(VIEW_PARTS)} | weights
+    for name, value in weights.items():
+        more = own[name].shape[1] - value.shape[1] if name in own and value.ndim == 2 and own[name].ndim == 2 else 0
+        filled[name] = pad(value, (0, more)) if more > 0 else value
+    return filled
 
 
 @contextmanager

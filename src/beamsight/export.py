@@ -23,6 +23,7 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
+from onnxscript.optimizer import optimize_ir
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
@@ -44,6 +45,7 @@ from beamsight.train import every_other
 from beamsight.views import build_view
 
 OPSET = 18
+FOLDED = 2048  # numbers of a constant that may be computed beforehand
 # Frames that choose thresholds and calibration, that give the card's scores, and on which the graph is compared.
 CHOSEN, SCORED, COMPARED = 4000, 2000, 48
 CENTRES = 1000  # of those chosen, how many tell how well centres are found
@@ -121,10 +123,12 @@ def graph_of(whole: Whole, size: int) -> bytes:
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             copy.deepcopy(whole), given, dynamo=True, verbose=False, opset_version=OPSET,
-            input_names=inputs, output_names=outputs, dynamic_shapes={name: {0: some} for name in inputs},
+            input_names=inputs, output_names=outputs, dynamic_shapes={name: {0: some} for name in inputs}, optimize=False,
         )  # fmt: skip
     if program is None:
         raise BeamsightError("the exporter gave no graph; is this version of torch one that beamsight knows?")
+    # What follows from a few numbers is computed where the graph is read: folded here it would be most of the file.
+    optimize_ir(program.model, output_size_limit=FOLDED)
     model = _shrunk(program.model_proto)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())

@@ -55,9 +55,9 @@ class LogCounts(nn.Module):
     0 log(counts / mean + 0.01), mean over trusted pixels: the picture, whatever its unit. 1 the same less its mean over 28 px:
     faint features on strong decays. 2 as 1, of counts averaged over 4 px: what shows only when summed. 3 log(1 + counts):
     the level. 4 the mask. 5 where counts reach 98 % of the highest: a plateau of many pixels is a detector at its limit.
-    What was `struck` is not trusted. The first three are brought to mean 0 and spread 1 frame by frame, as frames of few photons are a hundred times rougher
-    than bright ones. Untrusted pixels are 0 in all and enter no mean. Computed in float32: five per cent of contrast is
-    less than bfloat16 resolves.
+    What was `struck` is not trusted. The first three are brought to mean 0 and spread 1 frame by frame, as frames of few photons
+    are a hundred times rougher than bright ones. Untrusted pixels are 0 in all and enter no mean. Computed in float32: five per
+    cent of contrast is less than bfloat16 resolves.
     """
 
     def shape(self, height: int, width: int) -> tuple[int, int, int]:
