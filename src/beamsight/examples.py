@@ -23,6 +23,7 @@ from beamsight.frame import Frame, fit
 from beamsight.recipe import Recipe
 from beamsight.targets import Tags, Target
 from beamsight.task import Task, frames_of, make_batch
+from beamsight.views import struck
 
 # Which example numbers serve what: the three never share one, whatever the seed. `simulate` writes test examples.
 TEST, VALIDATION, TRAINING = range(2**19), range(2**19, 2**20), range(2**20, 2**40)
@@ -77,7 +78,7 @@ def simulated(task: Task, size: int, seed: int, indices: Sequence[int]) -> Examp
     """The examples of those numbers, `size` pixels square."""
     made = make_batch(task, seed, indices, (size, size))
     centres = [_centre(task.place(scene, (size, size)).centre_px) for scene in made.scenes]
-    return Examples(made.counts, made.mask, made.truth.float(), torch.tensor(centres))
+    return _unstruck(Examples(made.counts, made.mask, made.truth.float(), torch.tensor(centres)))
 
 
 def stored(frames: Sequence[Frame], target: Target, size: int, indices: Sequence[int]) -> Examples:
@@ -89,7 +90,12 @@ def stored(frames: Sequence[Frame], target: Target, size: int, indices: Sequence
     truth = np.stack([target.encode(frame.truth) for frame in fitted])
     counts, mask = np.stack([frame.image for frame in fitted]), np.stack([frame.mask for frame in fitted])
     centre = torch.tensor([_centre(frame.geometry.centre_px) for frame in fitted])
-    return Examples(torch.from_numpy(counts), torch.from_numpy(mask), torch.from_numpy(truth), centre)
+    return _unstruck(Examples(torch.from_numpy(counts), torch.from_numpy(mask), torch.from_numpy(truth), centre))
+
+
+def _unstruck(examples: Examples) -> Examples:
+    """The examples with the mask that every graph makes for itself."""
+    return replace(examples, mask=examples.mask & (struck(examples.counts, examples.mask) == 0))
 
 
 def _centre(known: tuple[float, float] | None) -> tuple[float, float]:

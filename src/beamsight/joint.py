@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from beamsight.blocks import Along, Residual, Turning, TurningResidual, along, halve
 from beamsight.coefficients import FEATURES, ORDERS, Coefficients
-from beamsight.views import Heights, Polar, struck
+from beamsight.views import Heights, Polar
 
 EMBEDDING = 256
 IMAGE, RINGS, CELLS, WAVELETS = 128, 160, 64, 96
@@ -50,7 +50,6 @@ class Joint(nn.Module):
     def forward(self, x: Tensor, counts: Tensor, mask: Tensor, centre: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """[N C S S], counts and mask [N S S], centre [N 2] px (NaN = unknown) to logits [N T], embedding [N E] and the centre
         as the image alone tells it, with its spread, [N 3] px."""
-        mask = mask * (1 - struck(counts, mask))
         fine = self.fine(x)
         grid = self.coarse(fine)
         with torch.autocast(counts.device.type, enabled=False):  # in bfloat16 a place is known to half a pixel

@@ -14,6 +14,7 @@ from beamsight.baselines import VGG, AlexNet
 from beamsight.blocks import Residual, halve
 from beamsight.errors import BeamsightError
 from beamsight.joint import EMBEDDING, Joint
+from beamsight.views import struck
 
 
 def build_network(name: str, channels: int, width: int, view: str = "image", size: int = 256) -> nn.Module:
@@ -67,7 +68,9 @@ class Whole(nn.Module):
 
     def forward(self, counts: Tensor, mask: Tensor, centre: Tensor | None = None) -> tuple[Tensor, ...]:
         """counts and mask [N S S] float32 (mask 1 = trust) to logits [N T] and embedding [N E]; with `centre` [N 2] (y, x) px,
-        NaN = unknown, for a network that asks for it, and then also the centre that the image alone tells."""
+        NaN = unknown, for a network that asks for it, and then also the centre that the image alone tells. What was `struck` is
+        not trusted."""
+        mask = mask * (1 - struck(counts, mask))
         return judged(self.network, self.view(counts, mask), counts, mask, centre)
 
 

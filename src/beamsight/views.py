@@ -16,7 +16,7 @@ from beamsight.errors import BeamsightError
 VIEWS = ("image", "coefficients", "rings", "joint")
 
 FLOOR = 0.01  # of the mean count: where the log turns linear, below what a display of two decades would show
-STRUCK, FAR_ABOVE = 12, 8  # lone pixels at the maximum; mean and spread of all others, how often below it
+STRUCK, FAR_ABOVE, BESIDE = 12, 8, 0.25  # pixels; how often mean and spread of all others go into it; pairs a pixel
 SLIGHT = 1e-6  # keeps means over nothing finite
 
 RADII, SECTORS = 256, 96
@@ -30,23 +30,28 @@ NEAR = 9  # rings that share one estimate of the noise
 def struck(counts: Tensor, mask: Tensor) -> Tensor:
     """Pixels [N H W], 1 where one stands at the frame's highest count because it was struck or is stuck, and not by light.
 
-    That is so of all pixels at the maximum where at least STRUCK of them, and half of all, stand alone, and it lies far above
-    what all others hold. A detector at its limit fills whole areas; photons leave no such gap; counts of 0 and 1 have no others.
+    That is so of all pixels at the maximum where at least STRUCK stand there, hardly any beside another pixel of half that count,
+    and it lies far above what all others hold. A detector at its limit fills whole areas; photons leave no such gap; counts of 0
+    and 1 have no others.
     """
     with torch.autocast(counts.device.type, enabled=False):
         seen = mask.float()
-        values = torch.where(seen > 0, counts.float(), 0.0)
-        top = values.amax((1, 2), keepdim=True)
-        at_top = (values >= 0.999 * top).float()
-        alone = at_top * (avg_pool2d((values >= 0.5 * top).float()[:, None], 3, 1, 1)[:, 0] < 2.5 / 9)
-        rest = (1 - at_top) * seen
-        number = rest.sum((1, 2), keepdim=True).clamp(min=1)
-        # A detector's pixels all together, lone ones, and the light of the others: sums over frames of any unit.
-        many, lone, lit = (v.sum((1, 2), keepdim=True) for v in (at_top, alone, rest * (values > 0)))
-        mean = (values * rest).sum((1, 2), keepdim=True) / number
-        spread = ((values / top.clamp(min=1e-30)) ** 2 * rest).sum((1, 2), keepdim=True) / number
-        far = top > FAR_ABOVE * (mean + spread.sqrt() * top)
-        return at_top * ((lone >= STRUCK) & (2 * lone >= many) & (lit >= many) & far)
+        values = torch.where(seen > 0, counts.float(), 0.0).clamp(min=0.0)
+        share = values / values.amax((1, 2), keepdim=True).clamp(min=1e-30)
+        at_top, high = (share >= 0.999).float(), (share >= 0.5).float()
+        many = _total(at_top)
+        beside = _total(high[:, 1:] * high[:, :-1]) + _total(high[:, :, 1:] * high[:, :, :-1])
+        rest = (_total(seen) - many).clamp(min=1)
+        mean = (_total(share) - many) / rest
+        spread = ((_total(share * share) - many) / rest).clamp(min=0).sqrt()
+        # Sums of a million in single precision: whole numbers are exact, and what is far below the top need not be.
+        others = _total((share > 0).float()) - many
+        far = FAR_ABOVE * (mean + spread) < 1
+        return at_top * ((many >= STRUCK) & (beside < BESIDE * _total(high)) & (others >= many) & far)
+
+
+def _total(image: Tensor) -> Tensor:
+    return image.sum((1, 2), keepdim=True)
 
 
 class LogCounts(nn.Module):
@@ -55,9 +60,9 @@ class LogCounts(nn.Module):
     0 log(counts / mean + 0.01), mean over trusted pixels: the picture, whatever its unit. 1 the same less its mean over 28 px:
     faint features on strong decays. 2 as 1, of counts averaged over 4 px: what shows only when summed. 3 log(1 + counts):
     the level. 4 the mask. 5 where counts reach 98 % of the highest: a plateau of many pixels is a detector at its limit.
-    What was `struck` is not trusted. The first three are brought to mean 0 and spread 1 frame by frame, as frames of few photons
-    are a hundred times rougher than bright ones. Untrusted pixels are 0 in all and enter no mean. Computed in float32: five per
-    cent of contrast is less than bfloat16 resolves.
+    The first three are brought to mean 0 and spread 1 frame by frame, as frames of few photons are a hundred times rougher
+    than bright ones. Untrusted pixels are 0 in all and enter no mean. Computed in float32: five per cent of contrast is
+    less than bfloat16 resolves.
     """
 
     def shape(self, height: int, width: int) -> tuple[int, int, int]:
@@ -67,7 +72,7 @@ class LogCounts(nn.Module):
     def forward(self, counts: Tensor, mask: Tensor) -> Tensor:
         """See the class."""
         with torch.autocast(counts.device.type, enabled=False):
-            mask = mask.float() * (1 - struck(counts, mask))
+            mask = mask.float()
             counts = torch.where(mask > 0, counts.float(), 0.0).clamp(min=0.0)
             seen = mask.mean((1, 2), keepdim=True).clamp(min=1e-6)
             mean = (counts.mean((1, 2), keepdim=True) / seen).clamp(min=1e-30)
