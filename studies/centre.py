@@ -1,6 +1,6 @@
 """How well is the beam found where a file does not say where it is, and does the answer know?
 
-    python studies/centre.py [--frames 2000] [--bundle scattering-tags] [--quick]
+    python studies/centre.py [--frames 1000] [--bundle scattering-tags] [--quick]
 
 Simulated test frames without their centre, answered by a model; writes docs/studies/centre.json and the table of centre.md.
 """
@@ -42,7 +42,8 @@ def measured(bundle: Bundle, n: int) -> tuple[Floats, Floats, NDArray[np.bool_],
     off = np.hypot(*(np.array([place for place, _ in found]) - true).T)
     ring = np.array([frame.truth["ring"] is True for frame in truths])
     inside = ((true >= 0) & (true <= np.array([np.array(f.image.shape) - 1 for f in truths]))).all(1)
-    return off, np.array([error for _, error in found], float), ring, inside
+    answered = np.isfinite(off)  # a frame without a trusted pixel is refused
+    return off[answered], np.array([error for _, error in found], float)[answered], ring[answered], inside[answered]
 
 
 def rows(off: Floats, said: Floats, ring: NDArray[np.bool_], inside: NDArray[np.bool_]) -> list[Row]:
@@ -71,7 +72,7 @@ def table(off: Floats, said: Floats) -> str:
 def main() -> None:
     """Measures, prints and keeps the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--frames", type=int, default=2000)
+    parser.add_argument("--frames", type=int, default=1000)
     parser.add_argument("--bundle", default="scattering-tags", help="a model by name or folder")
     parser.add_argument("--quick", action="store_true", help="64 frames; nothing kept")
     options = parser.parse_args()
@@ -82,7 +83,7 @@ def main() -> None:
     show(figures, f"The beam's centre on {n:,} frames")
     if not options.quick:
         keep(figures, OUT / "centre.json")
-        fill(OUT / "centre.md", "sizes", f"{n:,} frames of 256², seed {SEED}. On {machine()}.")
+        fill(OUT / "centre.md", "sizes", f"{len(found[0]):,} frames of 256² that were answered, seed {SEED}. On {machine()}.")
         fill(OUT / "centre.md", "groups", text)
 
 
