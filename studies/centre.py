@@ -21,9 +21,8 @@ from beamsight.bundle import Bundle, load
 from beamsight.examples import simulate
 from beamsight.frame import Frame
 from beamsight.task import find_task
-from rows import ROOT, Row, fill, keep, machine, show
+from rows import Row, machine, publish, show
 
-OUT = ROOT / "docs" / "studies"
 SEED, GROUPS = 5, 8
 Floats = NDArray[np.floating[Any]]
 
@@ -82,9 +81,8 @@ def main() -> None:
     print(text)
     show(figures, f"The beam's centre on {n:,} frames")
     if not options.quick:
-        keep(figures, OUT / "centre.json")
-        fill(OUT / "centre.md", "sizes", f"{len(found[0]):,} frames of 256² that were answered, seed {SEED}. On {machine()}.")
-        fill(OUT / "centre.md", "groups", text)
+        sizes = f"{len(found[0]):,} frames of 256² that were answered, seed {SEED}. On {machine()}."
+        publish(figures, "centre", {"sizes": sizes, "groups": text})
 
 
 if __name__ == "__main__":

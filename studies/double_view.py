@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.random import default_rng
 from numpy.typing import NDArray
 
@@ -27,20 +26,17 @@ from beamsight.archive import Archive, read_archive
 from beamsight.detector import Detector
 from beamsight.disturb import centre_off_px
 from beamsight.evaluate import average_precision, mean
-from beamsight.examples import simulate, stored
-from beamsight.export import load_run
+from beamsight.examples import simulate
 from beamsight.frame import Frame
-from beamsight.networks import Whole
 from beamsight.recipe import Recipe
 from beamsight.simulating import simulate_archive
 from beamsight.task import Task, find_task
 from beamsight.train import train
-from beamsight.views import build_view
+from noise import probabilities
 from noise_frames import perfect
-from rows import ROOT, Row, fill, keep, machine, show
+from rows import Row, machine, publish, show
 
 TASK = "scattering-tags"
-OUT = ROOT / "docs" / "studies"
 BATCH, WORKERS = 32, 2
 SEED, TEST_SEED, OFF_STREAM = 3, 4, 21
 # What each view reached in the paper, of its own tags.
@@ -125,17 +121,6 @@ def tested(task: Task, kind: str, n: int, side: int) -> Iterator[Frame]:
     change, off_px = KINDS[kind]
     for number, frame in enumerate(simulate(task, n, TEST_SEED, (side, side), change)):
         yield centre_off_px(frame, off_px, default_rng([TEST_SEED, number, OFF_STREAM]))
-
-
-def probabilities(run: Path, task: Task, frames: Sequence[Frame]) -> Floats:
-    """[N T] of the frames by a run's best weights; they are told the centre."""
-    _, recipe, network = load_run(run, task)
-    whole, rows = Whole(build_view(recipe.view), network).eval(), []
-    with torch.inference_mode():
-        for first in range(0, len(frames), BATCH):
-            batch = stored(frames, task.target, recipe.size, range(first, min(first + BATCH, len(frames))))
-            rows.append(whole(batch.counts, batch.mask.float(), batch.centre)[0].float().numpy())
-    return task.target.probability(np.concatenate(rows))
 
 
 def scored(runs: dict[Plan, Path], task: Task, n: int, side: int) -> dict[str, dict[Plan, Floats]]:
@@ -254,9 +239,8 @@ def main() -> None:
     sizes = f"{learnt}, {options.test:,} test frames of each kind."
     show(figures, sizes)
     if not options.quick:
-        keep(figures, OUT / "double_view.json")
-        for mark, text in zip(("sizes", "kinds", "numbers", "tags"), (f"{sizes} On {machine()}.", *tables), strict=True):
-            fill(OUT / "double_view.md", mark, text)
+        marks = ("sizes", "kinds", "numbers", "tags")
+        publish(figures, "double_view", dict(zip(marks, (f"{sizes} On {machine()}.", *tables), strict=True)))
 
 
 if __name__ == "__main__":

@@ -35,9 +35,8 @@ from beamsight.task import Task, find_task
 from beamsight.train import train
 from beamsight.views import build_view
 from noise_frames import CLEAN, SEEN, STRENGTHS, TASK, TEST_SETS, Clean, NoisySet, TrainingSet, store
-from rows import ROOT, Row, fill, keep, machine, show
+from rows import Row, machine, publish, show
 
-OUT = ROOT / "docs" / "studies"
 BATCH = 32
 ALL = tuple(STRENGTHS)
 # What each training adds to the clean frames: kinds of noise, and whether all lie on one frame.
@@ -246,9 +245,8 @@ def main() -> None:
     sizes = f"{n:,} clean and {n:,} noisy frames, {options.hours:g} h a training, ten test sets of {n_test:,}."
     show(figures, sizes)
     if not options.quick:
-        keep(figures, OUT / "noise.json")
-        for mark, text in zip(("sizes", "sets", "all tags", "tags"), (f"{sizes} On {machine()}.", *tables), strict=True):
-            fill(OUT / "noise.md", mark, text)
+        marks = ("sizes", "sets", "all tags", "tags")
+        publish(figures, "noise", dict(zip(marks, (f"{sizes} On {machine()}.", *tables), strict=True)))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -66,6 +66,14 @@ def fill(page: Path, mark: str, text: str) -> None:
     """Puts `text` between `<!-- MARK -->` and the next `<!-- end -->` of a page."""
     before, _, rest = page.read_text().partition(f"<!-- {mark} -->\n")
     page.write_text(f"{before}<!-- {mark} -->\n{text}\n<!-- end -->{rest.partition('<!-- end -->')[2]}")
+
+
+def publish(rows: Sequence[Row], name: str, texts: Mapping[str, str]) -> None:
+    """Keeps the rows of the study of that name beside its page, and puts each text at its mark of the page."""
+    folder = ROOT / "docs" / "studies"
+    keep(rows, folder / f"{name}.json")
+    for mark, text in texts.items():
+        fill(folder / f"{name}.md", mark, text)
 
 
 def machine() -> str:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +19,7 @@ from beamsight.recipe import Recipe
 from beamsight.train import answers, centre_loss, half_hidden, learn, learning_rate, loss_of, start, train
 from beamsight.trainlog import LOG
 from beamsight.views import build_view
-from toy import RECIPE, TOY, TOY_ONE
+from toy import RECIPE, TOY, TOY_ONE, interrupted_at
 
 SHORT = replace(RECIPE, steps=4, batch=4, size=32, validate_every=2, validation=8)
 
@@ -65,17 +64,10 @@ def test_resumed_equals_uninterrupted(tmp_path: Path, network: str) -> None:
 
 def test_a_run_cut_off_goes_on_as_if_it_never_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train(TOY, tmp_path / "whole", SHORT, ahead=False)
-    made = Source.step
-
-    def interrupted(self: Source, number: int) -> Examples:
-        if number == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-        return made(self, number)
-
-    monkeypatch.setattr(Source, "step", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        train(TOY, tmp_path / "cut", SHORT, ahead=False)
-    monkeypatch.setattr(Source, "step", made)
+    with monkeypatch.context() as patched:
+        patched.setattr(Source, "step", interrupted_at(2))
+        with pytest.raises(KeyboardInterrupt):
+            train(TOY, tmp_path / "cut", SHORT, ahead=False)
     cut = train(TOY, tmp_path / "cut", SHORT, ahead=False)
     a, b = load_file(whole / CHECKPOINT), load_file(cut / CHECKPOINT)
     assert a.keys() == b.keys()

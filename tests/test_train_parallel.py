@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -14,11 +13,11 @@ from safetensors.torch import load_file
 
 from as_one import apart
 from beamsight.checkpoint import BEST, CHECKPOINT
-from beamsight.examples import Examples, Source
+from beamsight.examples import Source
 from beamsight.recipe import Recipe
 from beamsight.train import train
 from beamsight.trainlog import LOG
-from toy import RECIPE, TOY
+from toy import RECIPE, TOY, interrupted_at
 
 HERE = Path(__file__).parent
 SHORT = replace(RECIPE, steps=4, batch=5, size=32, validate_every=2, validation=15)
@@ -73,14 +72,7 @@ def test_two_processes_go_on_from_the_checkpoint_of_one(
     tmp_path: Path, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = load_file(train(TOY, tmp_path / "whole", SHORT, ahead=0) / BEST)
-    made = Source.step
-
-    def interrupted(self: Source, number: int) -> Examples:
-        if number == 2:
-            os.kill(os.getpid(), signal.SIGINT)
-        return made(self, number)
-
-    monkeypatch.setattr(Source, "step", interrupted)
+    monkeypatch.setattr(Source, "step", interrupted_at(2))
     with pytest.raises(KeyboardInterrupt):
         train(TOY, tmp_path / "run", SHORT, ahead=0)
     done = subprocess.run(

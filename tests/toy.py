@@ -1,11 +1,15 @@
 """Is there a ring? A task of one screen: what the contract and the training loop are tested on."""
 
+import os
+import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from numpy.random import Generator
 
 from beamsight.detector import Detector, Exposed
+from beamsight.examples import Examples, Source
 from beamsight.frame import Geometry
 from beamsight.recipe import Recipe
 from beamsight.targets import OneOf, Tags
@@ -74,3 +78,15 @@ TOY = Task("toy-rings", "Is there a ring?", Tags(("ring", "strong")), (SIZE, SIZ
            recipe=RECIPE, sweeps=SWEEPS)  # fmt: skip
 TOY_ONE = Task("toy-ring", "Ring or none?", OneOf(("none", "ring")), (SIZE, SIZE), draw, place, render, detector, label_one,
                recipe=RECIPE, sweeps=SWEEPS)  # fmt: skip
+
+
+def interrupted_at(number: int) -> Callable[[Source, int], Examples]:
+    """`Source.step` in a process that is sent Ctrl-C when the batch of that number is asked for."""
+    made = Source.step
+
+    def step(self: Source, asked: int) -> Examples:
+        if asked == number:
+            os.kill(os.getpid(), signal.SIGINT)
+        return made(self, asked)
+
+    return step

@@ -116,7 +116,7 @@ def open_store(folder: str | Path, about: dict[str, Any], overwrite: bool = Fals
     except OSError as error:
         raise CannotWrite(f"{folder}: cannot be written ({error.strerror}); give another -o folder") from None
     try:
-        _lock(fd, folder)
+        lock(fd, f"{folder / LINES}: another beamsight is writing it; wait for it or give another -o folder")
         if overwrite:
             _empty(fd, folder)
         notes = _compare(folder, about, os.fstat(fd).st_size)
@@ -130,13 +130,16 @@ def open_store(folder: str | Path, about: dict[str, Any], overwrite: bool = Fals
     return Store(folder, fd, Done(np.unique(digests)), len(digests), notes)
 
 
-def _lock(fd: int, folder: Path) -> None:
+def lock(fd: int, busy: str) -> None:
+    """Keep an open file to this process until it is closed. Raises CannotWrite, which says `busy`, where another one has it.
+
+    Some network file systems have no locks; two writers are then the user's own care.
+    """
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise CannotWrite(f"{folder / LINES}: another beamsight is writing it; wait for it or give another -o folder") from None
+        raise CannotWrite(busy) from None
     except OSError:
-        # Some network file systems have no locks; two writers are then the user's own care.
         return
 
 

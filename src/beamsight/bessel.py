@@ -38,18 +38,18 @@ class Rings:
 class Tables:
     """Numbers of a disc of `radius_px`: `zeros` [N K], the k-th positive zero of J_n; `norms` [N K], pi R^2 J_{n+1}(zero)^2.
 
-    `parts` its rings from the middle outwards, in a few parts; `radii_px` [R], R = rings + T - 1, what they are summed onto.
+    `parts` its `rings` from the middle outwards, in a few parts; they are summed onto R = rings + T - 1 radii.
     """
 
     radius_px: int
     zeros: Floats
     norms: Floats
-    radii_px: Floats
+    rings: int
     parts: tuple[Rings, ...]
 
     def functions(self, shift: int) -> Floats:
         """[N R K] what J_{n + shift}(zero_nk r / R) is on the radii, so that the taps interpolate it at any r <= R."""
-        r, spread = _fitting(self.radius_px, len(self.radii_px) - TAPS + 1)
+        r, spread = _fitting(self.radius_px, self.rings)
         last = float(self.zeros.max())
         values = [spread @ _bessel(n + shift, last)(np.outer(r / self.radius_px, z)) for n, z in enumerate(self.zeros)]
         return np.stack(values)
@@ -68,12 +68,11 @@ def tables(radius_px: int, orders: int, radial: int) -> Tables:
     rings = PARTS * int(np.ceil(OVERSAMPLED * zeros.max() / np.pi / PARTS))
     step = radius_px / rings
     norms = np.pi * radius_px**2 * np.stack([jv(n + 1, z) ** 2 for n, z in enumerate(zeros)])
-    radii = np.asarray((np.arange(rings + TAPS - 1) - (TAPS / 2 - 1)) * step, float)
     y, x = (v.ravel() for v in np.mgrid[0 : radius_px + 1, 0 : radius_px + 1])
     kept = (np.hypot(y, x) <= radius_px) & (y <= x)
     ring = np.minimum((np.hypot(y, x) / step).astype(np.int64), rings - 1)
     parts = [kept & (ring * PARTS // rings == part) for part in range(PARTS)]
-    return Tables(radius_px, zeros, norms, radii, tuple(_rings(y[p], x[p], ring[p], step) for p in parts))
+    return Tables(radius_px, zeros, norms, rings, tuple(_rings(y[p], x[p], ring[p], step) for p in parts))
 
 
 def _rings(y: NDArray[np.int64], x: NDArray[np.int64], ring: NDArray[np.int64], step: float) -> Rings:

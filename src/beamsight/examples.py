@@ -78,7 +78,7 @@ def simulated(task: Task, size: int, seed: int, indices: Sequence[int]) -> Examp
     """The examples of those numbers, `size` pixels square."""
     made = make_batch(task, seed, indices, (size, size))
     centres = [_centre(task.place(scene, (size, size)).centre_px) for scene in made.scenes]
-    return _unstruck(Examples(made.counts, made.mask, made.truth.float(), torch.tensor(centres)))
+    return Examples(made.counts, made.mask, made.truth.float(), torch.tensor(centres))
 
 
 def stored(frames: Sequence[Frame], target: Target, size: int, indices: Sequence[int]) -> Examples:
@@ -90,11 +90,11 @@ def stored(frames: Sequence[Frame], target: Target, size: int, indices: Sequence
     truth = np.stack([target.encode(frame.truth) for frame in fitted])
     counts, mask = np.stack([frame.image for frame in fitted]), np.stack([frame.mask for frame in fitted])
     centre = torch.tensor([_centre(frame.geometry.centre_px) for frame in fitted])
-    return _unstruck(Examples(torch.from_numpy(counts), torch.from_numpy(mask), torch.from_numpy(truth), centre))
+    return Examples(torch.from_numpy(counts), torch.from_numpy(mask), torch.from_numpy(truth), centre)
 
 
 def _unstruck(examples: Examples) -> Examples:
-    """The examples with the mask that every graph makes for itself."""
+    """The examples with the mask that a whole graph makes for itself: training puts view and network together on its own."""
     return replace(examples, mask=examples.mask & (struck(examples.counts, examples.mask) == 0))
 
 
@@ -123,16 +123,16 @@ class Source:
             made = simulated(self.task, recipe.size, recipe.seed, [TRAINING[place] for place in places])
         else:
             made = stored(self.frames, self.task.target, recipe.size, self._shuffled(places))
-        return turned(made, positions(recipe, default_rng([recipe.seed, number, AUGMENT]))[self.part])
+        return turned(_unstruck(made), positions(recipe, default_rng([recipe.seed, number, AUGMENT]))[self.part])
 
     def validation(self, n: int) -> Iterator[Examples]:
         """At most `n` examples that training never sees, always the same, in batches."""
         for first in range(0, n, self.recipe.batch)[self.part]:
             last = min(first + self.recipe.batch, n)
             if self.frames is None:
-                yield simulated(self.task, self.recipe.size, self.recipe.seed, VALIDATION[first:last])
+                yield _unstruck(simulated(self.task, self.recipe.size, self.recipe.seed, VALIDATION[first:last]))
             elif indices := range(self._learnt, len(self.frames))[first:last]:
-                yield stored(self.frames, self.task.target, self.recipe.size, indices)
+                yield _unstruck(stored(self.frames, self.task.target, self.recipe.size, indices))
 
     @property
     def _learnt(self) -> int:

@@ -107,7 +107,7 @@ class Votes(nn.Module):
         down = straight[:, 1:] * slopes[:, 0] - cross[:, None] * slopes[:, 1]
         along = straight[:, :1] * slopes[:, 1] - cross[:, None] * slopes[:, 0]
         # No gradient: the network should agree with the truth, not with itself.
-        spread = ((down.square() + along.square()).sum(1).detach() / ends**2 + 1e-12).sqrt().detach()
+        spread = ((down.square() + along.square()).sum(1) / ends**2 + 1e-12).sqrt().detach()
         return torch.cat([centre, spread[:, None]], 1)
 
 

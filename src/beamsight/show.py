@@ -29,8 +29,9 @@ def facts(frame: Frame, answer: Answer | None = None) -> list[str]:
         f"masked    {100 * (1 - trusted.size / frame.image.size):.1f} % of pixels",
         f"geometry  {described(frame.geometry)}",
     ]
-    said = [] if answer is None else [f"answer    {told(answer)}", f"beam      {answer.centre}"]
-    return lines + said[: 2 if answer is not None and answer.centre else 1]
+    if answer is not None:
+        lines += [f"answer    {told(answer)}"] + ([f"beam      {answer.centre}"] if answer.centre else [])
+    return lines
 
 
 def described(geometry: Geometry) -> str:

@@ -9,7 +9,6 @@ data_000001.h5           appears when it is whole and on the disk
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -21,6 +20,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from beamsight.answers import lock
 from beamsight.archive import PLAN, SUMS, data_name, digest
 from beamsight.archive_check import PART
 from beamsight.archive_write import appear, finish, frames_per_file, write_data_file
@@ -185,7 +185,8 @@ def _claimed(folder: Path, plan: Plan) -> Iterator[None]:
         raise CannotWrite(f"{folder} exists and holds other things; frames are written to a new folder: choose another")
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / PLAN).open("a+") as file:
-        _lock(file.fileno(), folder)
+        # On a disk without locks two writers make the same files, each whole at once: work is lost, nothing else.
+        lock(file.fileno(), f"{folder}: another process is writing this archive; let it finish or choose another folder")
         file.seek(0)
         before = file.read()
         if before != plan.text():
@@ -198,16 +199,6 @@ def _claimed(folder: Path, plan: Plan) -> Iterator[None]:
             file.flush()
             os.fsync(file.fileno())
         yield
-
-
-def _lock(file: int, folder: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise CannotWrite(f"{folder}: another process is writing this archive; let it finish or choose another folder") from None
-    except OSError:
-        # Some shared disks know no locks. Two writers then make the same files, each whole at once: work is lost, nothing else.
-        pass
 
 
 def _differences(before: str, plan: Plan) -> str:
