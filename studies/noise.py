@@ -1,6 +1,6 @@
 """Does training on noise make a tagger stand noise? The study of Meister et al. (2017) again, with AlexNet and with our network.
 
-    python studies/noise.py --runs FOLDER [--train 10000] [--test 2000] [--hours 0.25] [--networks alexnet joint] [--quick]
+    python studies/noise.py --runs FOLDER [--train 10000] [--test 2000] [--steps 1500] [--networks alexnet joint] [--quick]
 
 Trains each network on clean frames, on clean and noisy ones (a third each of blur, counting noise, salt and pepper), and on clean
 ones and such with all three noises at once; tests on ten sets. `--kinds` trains on one kind of noise too. Frames and trainings
@@ -57,19 +57,19 @@ PAPER_TAGS = (
 )  # fmt: skip
 
 
-def recipe_of(task: Task, network: str, hours: float, quick: bool) -> Recipe:
-    """The task's recipe for that network, ended by the clock; with `quick` by ten steps."""
+def recipe_of(task: Task, network: str, steps: int, size: int) -> Recipe:
+    """The task's recipe for that network, of so many steps on frames of that side."""
     view = task.recipe.view if network == "joint" else "image"
-    recipe = replace(task.recipe, network=network, view=view, learning_rate=RATES[network], max_hours=hours, validation=1000)
     return replace(
-        recipe, steps=10 if quick else 1_000_000, size=64 if quick else recipe.size, validate_every=10 if quick else 500
-    )
+        task.recipe, network=network, view=view, learning_rate=RATES[network], steps=steps, batch=BATCH, size=size, warmup=200,
+        validate_every=max(1, steps // 4), validation=1000, patience=0, max_hours=0.0,
+    )  # fmt: skip
 
 
 def trained(task: Task, frames: Clean, n: int, recipe: Recipe, name: str, runs: Path) -> Path:
     """The run of one training, done or gone on with."""
     kinds, combined = (TRAININGS | SINGLE)[name]
-    folder = runs / f"{recipe.network}-{name.replace(' ', '-')}-{n}-{recipe.size}"
+    folder = runs / f"{recipe.network}-{name.replace(' ', '-')}-{n}-{recipe.steps}-{recipe.size}"
     print(f"training {folder.name}", flush=True)
     return train(task, folder, recipe, frames=TrainingSet(frames, n, kinds, combined))
 
@@ -193,7 +193,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--runs", type=Path, required=True, help="folder of the frames and the trainings")
     parser.add_argument("--train", type=int, default=10_000, help="clean frames, and as many noisy ones; the paper has 50,000")
     parser.add_argument("--test", type=int, default=2000, help="frames a test set; the paper has 5,000")
-    parser.add_argument("--hours", type=float, default=0.25, help="of each training")
+    parser.add_argument("--steps", type=int, default=1500, help=f"of each training, of {BATCH} frames")
     parser.add_argument("--networks", nargs="+", choices=list(RATES), default=list(RATES))
     parser.add_argument("--kinds", action="store_true", help="AlexNet on each kind of noise alone too")
     parser.add_argument("--bundle", default=TASK, help="the model that is set beside, by name or folder")
@@ -202,7 +202,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="64 px, ten steps, 96 frames; nothing kept in docs")
     options = parser.parse_args()
     if options.quick:
-        options.train = options.test = 96
+        options.train, options.test, options.steps = 96, 96, 10
     return options
 
 
@@ -210,7 +210,7 @@ def trained_runs(options: argparse.Namespace, task: Task, learnt: Clean) -> dict
     """{network and training: its run}, each trained if it is not yet."""
     single = [("alexnet", name) for name in SINGLE] if options.kinds and "alexnet" in options.networks else []
     wanted = [(network, name) for network in options.networks for name in TRAININGS] + single
-    recipes = {network: recipe_of(task, network, options.hours, options.quick) for network in options.networks}
+    recipes = {network: recipe_of(task, network, options.steps, learnt.size) for network in options.networks}
     return {
         f"{network} {name}": trained(task, learnt, options.train, recipes[network], name, options.runs)
         for network, name in wanted
@@ -242,7 +242,7 @@ def main() -> None:
     print(*tables, sep="\n\n")
     figures = rows(papers, truth[:, chosen], {s: tested.truth(s, n_test)[:, chosen] for s in SEEN})
     figures += shipped_rows(bundle, task, 16 if options.quick else min(n_test, 1000))
-    sizes = f"{n:,} clean and {n:,} noisy frames, {options.hours:g} h a training, ten test sets of {n_test:,}."
+    sizes = f"{n:,} clean and {n:,} noisy frames, {options.steps:,} steps of {BATCH} a training, ten test sets of {n_test:,}."
     show(figures, sizes)
     if not options.quick:
         marks = ("sizes", "sets", "all tags", "tags")

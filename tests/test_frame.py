@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from beamsight.errors import BadFrame, NoGeometry
-from beamsight.frame import Frame, Geometry, fit
+from beamsight.frame import Frame, Geometry, Panel, fit
 
 SIDES = st.integers(1, 70)
 SIZES = st.integers(1, 40)
@@ -138,6 +138,19 @@ def test_chi_grows_from_x_towards_y() -> None:
     assert chi[10, 20] == 0
     assert chi[20, 10] == pytest.approx(np.pi / 2)
     assert chi[0, 10] == pytest.approx(-np.pi / 2)
+
+
+def test_a_stack_of_panels_cut_from_one_plane_lies_as_that_plane_does() -> None:
+    whole = replace(GEOMETRY, shape=(8, 10), centre_px=(3.25, -2.0))
+    upper = Panel(0, 4, 0, 10, corner_px=(-3.25, 2.0))
+    # The lower half is read out upside down and from right to left.
+    lower = Panel(4, 8, 0, 10, corner_px=(3.75, 11.0), slow_px=(-1.0, 0.0), fast_px=(0.0, -1.0))
+    stack = replace(whole, centre_px=None, panels=(upper, lower))
+    turned = np.concatenate([whole.q()[:4], whole.q()[4:][::-1, ::-1]])
+    np.testing.assert_allclose(stack.q(), turned, rtol=1e-12)
+    assert np.isnan(replace(stack, panels=(upper,)).radius_px()[4:]).all()
+    with pytest.raises(NoGeometry, match="no known place"):
+        replace(stack, panels=(Panel(0, 8, 0, 10),)).q()
 
 
 @pytest.mark.parametrize("missing", ["pixel_m", "wavelength_m", "distance_m", "centre_px"])

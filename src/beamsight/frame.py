@@ -17,12 +17,38 @@ from beamsight.errors import BadFrame, NoGeometry
 
 
 @dataclass(frozen=True)
+class Panel:
+    """A sensor of its own among the pixels of an image: rows `y0` to `y1` and columns `x0` to `x1`, ends not included.
+
+    `corner_px` (y, x) is where the middle of its first pixel lies, in pixels from the direct beam, None meaning unknown;
+    `slow_px` and `fast_px` (y, x) lead from a row to the next and from a column to the next.
+    """
+
+    y0: int
+    y1: int
+    x0: int
+    x1: int
+    corner_px: tuple[float, float] | None = None
+    slow_px: tuple[float, float] = (1.0, 0.0)
+    fast_px: tuple[float, float] = (0.0, 1.0)
+
+    def offsets_px(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(y, x) of each of its pixels [h w] from the beam, px. Raises NoGeometry where its corner is unknown."""
+        if self.corner_px is None:
+            raise NoGeometry("a panel of this image has no known place; give a geometry file of the detector")
+        row, column = np.indices((self.y1 - self.y0, self.x1 - self.x0), dtype=np.float64)
+        y, x = (self.corner_px[k] + row * self.slow_px[k] + column * self.fast_px[k] for k in (0, 1))
+        return y, x
+
+
+@dataclass(frozen=True)
 class Geometry:
     """Where the detector stood.
 
     `shape` (H, W) pixels; `pixel_m` side of a square pixel; `wavelength_m`; `distance_m` sample to
     detector, None meaning a real-space image; `centre_px` (y, x) of the direct beam, pixel centres
     at integers, None meaning unknown. `pixel_m` and `wavelength_m` are None where a file gives none.
+    `panels` where the image is a stack of sensors that do not lie as they are stored; then `centre_px` is None.
     """
 
     shape: tuple[int, int]
@@ -30,6 +56,7 @@ class Geometry:
     wavelength_m: float | None = None
     distance_m: float | None = None
     centre_px: tuple[float, float] | None = None
+    panels: tuple[Panel, ...] = ()
 
     def q(self) -> NDArray[np.float64]:
         """Length of the scattering vector [H W] in 1/m: q = 4 pi / lambda sin(theta), tan(2 theta) = r / distance.
@@ -41,7 +68,7 @@ class Geometry:
                 f"q was asked of a geometry without wavelength, distance or pixel size ({self}); "
                 "give them with a .poni file or use a file that holds them"
             )
-        two_theta = np.arctan(self._radius_px() * self.pixel_m / self.distance_m)
+        two_theta = np.arctan(self.radius_px() * self.pixel_m / self.distance_m)
         return np.asarray(4 * np.pi / self.wavelength_m * np.sin(two_theta / 2))
 
     def chi(self) -> NDArray[np.float64]:
@@ -49,14 +76,24 @@ class Geometry:
         y, x = self._offsets_px()
         return np.arctan2(y, x)
 
-    def _radius_px(self) -> NDArray[np.float64]:
+    def radius_px(self) -> NDArray[np.float64]:
+        """Distance from the beam [H W] in px; NaN where no panel lies. Raises NoGeometry without a centre."""
         return np.asarray(np.hypot(*self._offsets_px()))
 
     def _offsets_px(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        if self.panels:
+            return self._offsets_of_panels()
         if self.centre_px is None:
             raise NoGeometry(f"the beam centre was asked of a geometry without one ({self}); give it with a .poni file")
         y, x = np.indices(self.shape, dtype=np.float64)
         return y - self.centre_px[0], x - self.centre_px[1]
+
+    def _offsets_of_panels(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        y, x = np.full(self.shape, np.nan), np.full(self.shape, np.nan)
+        for panel in self.panels:
+            place = (slice(panel.y0, panel.y1), slice(panel.x0, panel.x1))
+            y[place], x[place] = panel.offsets_px()
+        return y, x
 
 
 @dataclass(frozen=True)
@@ -156,6 +193,7 @@ def _fitted(geometry: Geometry, size: int) -> Geometry:
     return replace(
         geometry,
         shape=(size, size),
+        panels=(),
         pixel_m=None if pixel_m is None else pixel_m / scale,
         centre_px=None if centre is None else ((centre[0] + 0.5) * scale - 0.5, (centre[1] + 0.5) * scale - 0.5),
     )
