@@ -23,9 +23,10 @@ from beamsight.task import Task, columns, example, find_task, find_tasks, frames
 from beamsight.train import every_other, loss_of, train
 from beamsight.views import build_view
 from toy import TOY, TOY_ONE
+from toy_spots import TOY_SPOTS
 
 FOUND = list(find_tasks().values())
-TASKS = [*FOUND, TOY, TOY_ONE]
+TASKS = [*FOUND, TOY, TOY_ONE, TOY_SPOTS]
 every_task = pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
 SMALL = (64, 64)
 SEED = 3

@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, avg_pool2d
 
+from beamsight.contrast import Contrast
 from beamsight.errors import BeamsightError
 
-# What an answer may rest on: the image, its Fourier-Bessel coefficients, the image and its rings, or all of them.
-VIEWS = ("image", "coefficients", "rings", "joint")
+# What an answer may rest on: the image, its Fourier-Bessel coefficients, the image and its rings, or all of these; or how far
+# each pixel stands out of its neighbourhood.
+VIEWS = ("image", "coefficients", "rings", "joint", "contrast")
 
 FLOOR = 0.01  # of the mean count: where the log turns linear, below what a display of two decades would show
 STRUCK, FAR_ABOVE, BESIDE = 12, 8, 0.25  # pixels; how often mean and spread of all others go into it; pairs a pixel
@@ -256,9 +258,9 @@ def _even(image: Tensor, weight: Tensor) -> Tensor:
     return ((image - mean) / spread).clamp(-10, 10) * weight
 
 
-def build_view(name: str) -> LogCounts:
-    """What every view of that name shows of the image itself; the network joins what lies around the beam. Raises BeamsightError,
+def build_view(name: str) -> LogCounts | Contrast:
+    """What the view of that name shows of the image itself; the network joins what lies around the beam. Raises BeamsightError,
     which lists the names."""
     if name not in VIEWS:
         raise BeamsightError(f"no view is called {name!r}; choose one of {', '.join(VIEWS)}")
-    return LogCounts()
+    return Contrast() if name == "contrast" else LogCounts()

@@ -1,0 +1,77 @@
+"""Are there spots, and where? A task whose frames are seen pixel by pixel, with runs of frames that share a background."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from beamsight.detector import Detector, Exposed, offsets
+from beamsight.frame import Geometry
+from beamsight.recipe import Recipe
+from beamsight.targets import OneOf
+from beamsight.task import Task
+
+SIDE, MOST, CELL = 128, 12, 8
+
+
+@dataclass(frozen=True)
+class Sky:
+    """Spots at `y`, `x` [MOST] in sides, of `photons` [MOST] (0 = none) and a sigma of one pixel, on `flat` photons a pixel."""
+
+    y: NDArray[np.float64]
+    x: NDArray[np.float64]
+    photons: NDArray[np.float64]
+    flat: float
+
+
+def together(rng: Generator) -> float:
+    return float(10 ** rng.uniform(-1, 1))
+
+
+def draw(rng: Generator, flat: float) -> Sky:
+    number = int(rng.integers(0, MOST + 1)) * int(rng.random() < 0.6)
+    photons = np.where(np.arange(MOST) < number, rng.uniform(60, 600, MOST), 0.0)
+    return Sky(rng.uniform(0.05, 0.95, MOST), rng.uniform(0.05, 0.95, MOST), photons, flat)
+
+
+def place(sky: Sky, shape: tuple[int, int]) -> Geometry:
+    return Geometry(shape)
+
+
+def render(sky: Sky, shape: tuple[int, int]) -> torch.Tensor:
+    rows, columns = offsets(shape, torch.zeros(len(sky.flat), 2))
+    image = torch.zeros(()) + sky.flat
+    for n in range(MOST):
+        y, x = sky.y[:, n, None, None] * shape[0], sky.x[:, n, None, None] * shape[1]
+        spot = torch.exp(-0.5 * (rows - y) ** 2) * torch.exp(-0.5 * (columns - x) ** 2) / (2 * torch.pi)
+        image = image + sky.photons[:, n, None, None] * spot
+    return image
+
+
+def detector(rng: Generator, flat: float) -> Detector:
+    return Detector(read_noise_counts=0.3 * rng.random())
+
+
+def label(sky: Sky, exposed: Exposed) -> torch.Tensor:
+    number = (sky.photons > 0).sum(1)
+    return torch.stack([number == 0, number > 0], 1).float()
+
+
+def locate(sky: Sky, exposed: Exposed) -> torch.Tensor:
+    height, width = (n // CELL for n in exposed.counts.shape[1:])
+    y, x = ((v * n).floor().long() for v, n in ((sky.y, height), (sky.x, width)))
+    places = torch.zeros(len(y), height * width)
+    return places.scatter_reduce(1, y * width + x, (sky.photons > 0).float(), "amax").reshape(-1, height, width)
+
+
+RECIPE = Recipe(
+    view="contrast", network="spots", size=SIDE, steps=120, batch=16, learning_rate=3e-3, warmup=5, precision="fp32",
+    mirror=True, rotate=True, validate_every=60, validation=128,
+)  # fmt: skip
+TOY_SPOTS = Task("toy-spots", "Spots or none?", OneOf(("none", "spots")), (SIDE, SIDE), draw, place, render, detector, label,
+                 locate=locate, together=together, run_frames=4, views=("contrast",), recipe=RECIPE,
+                 sweeps={"exposure": (1.0, 0.3)})  # fmt: skip
