@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "beamsight"
 
 # The layer of every module. A module imports from lower layers; the exceptions are named below.
 LAYERS = {
-    "errors": 0, "frame": 0, "targets": 0, "noise": 0, "physics": 0, "bessel": 0,
+    "errors": 0, "frame": 0, "targets": 0, "noise": 0, "physics": 0, "bessel": 0, "contrast": 0,
     "detector": 1, "views": 1, "fourier_bessel": 1, "recipe": 1,
     "sources": 1, "addresses": 1, "children": 1, "child": 1, "readers": 1, "stack": 1, "wire": 1,
     "hdf5": 1, "hdf5_meta": 1, "hdf5_find": 1, "images": 1, "tables": 1, "masks": 1, "geometry_files": 1, "archive": 1,
@@ -24,7 +24,7 @@ LAYERS = {
     "task": 2, "answer": 2, "modelfiles": 2, "runtime": 2, "bundle": 2, "answers": 2, "display": 2, "report": 2, "predict": 2,
     "cluster": 2, "bulk": 2, "curves": 2,
     "tasks": 3,
-    "networks": 4, "joint": 4, "coefficients": 4, "blocks": 4, "baselines": 4, "checkpoint": 4,
+    "networks": 4, "joint": 4, "spots": 4, "coefficients": 4, "blocks": 4, "baselines": 4, "checkpoint": 4,
     "parallel": 4, "trainlog": 4,
     "examples": 4, "ahead": 4, "calibrate": 4, "train": 4, "evaluate": 4, "export": 4,
     "simulating": 4, "disturb": 4, "sweeps": 4, "robustness": 4,
@@ -40,6 +40,7 @@ NEEDS_TORCH = {
     "physics",
     "detector",
     "views",
+    "contrast",
     "bessel",
     "fourier_bessel",
     "simulating",
@@ -47,6 +48,7 @@ NEEDS_TORCH = {
     "tasks",
     "networks",
     "joint",
+    "spots",
     "coefficients",
     "blocks",
     "baselines",

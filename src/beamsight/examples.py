@@ -23,7 +23,7 @@ from beamsight.frame import Frame, fit
 from beamsight.recipe import Recipe
 from beamsight.targets import Tags, Target
 from beamsight.task import Task, frames_of, make_batch
-from beamsight.views import struck
+from beamsight.views import LOCAL_VIEWS, struck
 
 # Which example numbers serve what: the three never share one, whatever the seed. `simulate` writes test examples.
 TEST, VALIDATION, TRAINING = range(2**19), range(2**19, 2**20), range(2**20, 2**40)
@@ -133,7 +133,7 @@ class Source:
 
     def _trusted(self, made: Examples) -> Examples:
         """The examples with the mask that a whole graph makes for itself: training puts view and network together on its own."""
-        if self.recipe.view == "contrast":  # to which a spot is what a struck pixel is to the others
+        if self.recipe.view in LOCAL_VIEWS:  # to which a spot is what a struck pixel is to the others
             return made
         return replace(made, mask=made.mask & (struck(made.counts, made.mask) == 0))
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from beamsight.baselines import VGG, AlexNet
+from beamsight.baselines import VGG, AlexNet, HitNet, TileNet
 from beamsight.blocks import Residual, halve
 from beamsight.errors import BeamsightError
 from beamsight.joint import EMBEDDING, Joint
@@ -28,9 +28,13 @@ def build_network(name: str, channels: int, width: int, view: str = "image", siz
         return Joint(channels, width, view, size)
     if name == "spots" and view == "contrast":
         return Spots(width)
-    if name not in NETWORKS:
-        known = ", ".join(("joint", "spots", *NETWORKS))
+    if name not in NETWORKS | SEEING_COUNTS:
+        known = ", ".join(("joint", "spots", *NETWORKS, *SEEING_COUNTS))
         raise BeamsightError(f"no network is called {name!r} that sees the view {view}; choose one of {known}")
+    if name in SEEING_COUNTS:
+        if view != "counts":
+            raise BeamsightError(f"the network {name} sees counts as they are, not {view!r}; choose --view counts")
+        return SEEING_COUNTS[name](channels, width)
     if view != "image":
         raise BeamsightError(f"the network {name} sees the image alone, not {view!r}; choose --view image or --network joint")
     return NETWORKS[name](channels, width)
@@ -114,6 +118,7 @@ class Mixer(nn.Module):
 
 
 NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {"compact": Compact, "alexnet": AlexNet, "vgg": VGG}
+SEEING_COUNTS: dict[str, Callable[[int, int], nn.Module]] = {"hitnet": HitNet, "tilenet": TileNet}
 
 # Waves a grid's side that tell places apart: from the whole grid to neighbours on 8 x 8.
 _WAVES = (0.5, 1.0, 2.0, 4.0)
