@@ -13,7 +13,7 @@ import torch
 from beamsight.answer import UNSURE, from_line
 from beamsight.bundle import Bundle, load
 from beamsight.calibrate import sure_from
-from beamsight.examples import TRAINING, VALIDATION, Source, positions, simulated, turned
+from beamsight.examples import positions, simulated, turned
 from beamsight.export import export
 from beamsight.frame import Frame, Geometry
 from beamsight.spots import any_in_tile, tiles
@@ -47,14 +47,6 @@ def test_frames_of_a_run_share_what_the_run_drew() -> None:
     flats = [example(TOY_SPOTS, 5, i)[0].flat for i in range(12)]
     assert flats == [flat for flat in flats[::4] for _ in range(4)]
     assert len(set(flats)) == 3
-
-
-def test_frames_to_learn_from_are_each_of_a_run_of_its_own() -> None:
-    source = Source(TOY_SPOTS, replace(TOY_SPOTS.recipe, mirror=False, rotate=False))
-    want = simulated(TOY_SPOTS, SIDE, 0, [TRAINING[4 * i] for i in range(16, 32)])
-    assert torch.equal(source.step(1).counts, want.counts)
-    judged = next(iter(source.validation(2)))
-    assert torch.equal(judged.counts, simulated(TOY_SPOTS, SIDE, 0, [VALIDATION[0], VALIDATION[4]]).counts)
 
 
 def test_places_turn_with_their_frames() -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.random import Generator
+from numpy.random import default_rng
 from numpy.typing import NDArray
 
 from beamsight.detector import Detector, Exposed, offsets
@@ -16,6 +16,7 @@ from beamsight.targets import OneOf
 from beamsight.task import Task
 
 SIDE, MOST, CELL = 128, 12, 8
+RUN, SHOT = 30, 31
 
 
 @dataclass(frozen=True)
@@ -28,14 +29,16 @@ class Sky:
     flat: float
 
 
-def together(rng: Generator) -> float:
-    return float(10 ** rng.uniform(-1, 1))
+def flat_of(seed: int, index: int) -> float:
+    """Photons a pixel, the same for four frames that follow one another."""
+    return float(10 ** default_rng([seed, index // 4, RUN]).uniform(-1, 1))
 
 
-def draw(rng: Generator, flat: float) -> Sky:
+def draw(seed: int, index: int) -> Sky:
+    rng = default_rng([seed, index, SHOT])
     number = int(rng.integers(0, MOST + 1)) * int(rng.random() < 0.6)
     photons = np.where(np.arange(MOST) < number, rng.uniform(60, 600, MOST), 0.0)
-    return Sky(rng.uniform(0.05, 0.95, MOST), rng.uniform(0.05, 0.95, MOST), photons, flat)
+    return Sky(rng.uniform(0.05, 0.95, MOST), rng.uniform(0.05, 0.95, MOST), photons, flat_of(seed, index))
 
 
 def place(sky: Sky, shape: tuple[int, int]) -> Geometry:
@@ -52,8 +55,8 @@ def render(sky: Sky, shape: tuple[int, int]) -> torch.Tensor:
     return image
 
 
-def detector(rng: Generator, flat: float) -> Detector:
-    return Detector(read_noise_counts=0.3 * rng.random())
+def detector(seed: int, index: int) -> Detector:
+    return Detector(read_noise_counts=0.3 * default_rng([seed, index // 4, RUN]).random())
 
 
 def label(sky: Sky, exposed: Exposed) -> torch.Tensor:
@@ -73,5 +76,5 @@ RECIPE = Recipe(
     mirror=True, rotate=True, validate_every=60, validation=128,
 )  # fmt: skip
 TOY_SPOTS = Task("toy-spots", "Spots or none?", OneOf(("none", "spots")), (SIDE, SIDE), draw, place, render, detector, label,
-                 locate=locate, together=together, run_frames=4, views=("contrast",), recipe=RECIPE,
+                 locate=locate, in_runs=True, views=("contrast",), recipe=RECIPE,
                  sweeps={"exposure": (1.0, 0.3)})  # fmt: skip

@@ -116,7 +116,7 @@ class Source:
         recipe = self.recipe
         places = range(number * recipe.batch, (number + 1) * recipe.batch)[self.part]
         if self.frames is None:
-            made = simulated(self.task, recipe.size, recipe.seed, [TRAINING[place * self.task.run_frames] for place in places])
+            made = simulated(self.task, recipe.size, recipe.seed, [TRAINING[place] for place in places])
         else:
             made = stored(self.frames, self.task.target, recipe.size, self._shuffled(places))
         return turned(self._trusted(made), positions(recipe, default_rng([recipe.seed, number, AUGMENT]))[self.part])
@@ -126,8 +126,7 @@ class Source:
         for first in range(0, n, self.recipe.batch)[self.part]:
             last = min(first + self.recipe.batch, n)
             if self.frames is None:
-                indices = [VALIDATION[place * self.task.run_frames] for place in range(first, last)]
-                yield self._trusted(simulated(self.task, self.recipe.size, self.recipe.seed, indices))
+                yield self._trusted(simulated(self.task, self.recipe.size, self.recipe.seed, VALIDATION[first:last]))
             elif kept := range(self._learnt, len(self.frames))[first:last]:
                 yield self._trusted(stored(self.frames, self.task.target, self.recipe.size, kept))
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.random import Generator, default_rng
+from numpy.random import default_rng
 
 from beamsight.detector import Detector, expose
 from beamsight.errors import UnknownTask
@@ -22,8 +22,8 @@ from beamsight.frame import Frame, Geometry
 from beamsight.recipe import Recipe
 from beamsight.targets import Target
 
-# The streams of one example: its scene, its detector, its noise; and of the run that it belongs to.
-SCENE, DETECTOR, NOISE, RUN = 0, 1, 2, 3
+# The streams of one example: its scene, its detector, its noise.
+SCENE, DETECTOR, NOISE = 0, 1, 2
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Task:
     `draw(rng)` gives a scene, a frozen dataclass of numbers and fixed-size arrays; `place(scene, shape)` its Geometry;
     `render(scenes, shape)` the mean photons a pixel [B H W] of `columns(scenes)`; `detector(rng)` the Detector of one frame;
     `label(scenes, exposed)` the truth [B T]: 1 present, 0 absent, NaN doubtful.
-    `expose(photons, detectors, centres, seeds)` what these detectors make of them, an Exposed or more.
+    `expose(scenes, detectors, shape, seeds)` what detectors of its own make of scenes, an Exposed of another kind; None for `Detector`.
     `locate(scenes, exposed)` where on a grid of cells what is asked lies [B h w]: 1, 0, NaN doubtful; None where nothing has a
-    place. `together(rng)` what the `run_frames` examples of a run share, which `draw` and `detector` are then given too.
+    place. `in_runs` where frames of a run share more than chance has it: `draw` and `detector` are then given (seed, index).
     `views` the views by name that suit the task; `sweeps` {field of Detector or disturbance: values from mild to bad} where they
     are not those that every task is measured by; `references` its sources.
     """
@@ -50,10 +50,9 @@ class Task:
     render: Callable[[Any, tuple[int, int]], torch.Tensor]
     detector: Callable[..., Any]
     label: Callable[[Any, Any], torch.Tensor]
-    expose: Callable[..., Any] = expose
+    expose: Callable[[Any, Any, tuple[int, int], torch.Tensor], Any] | None = None
     locate: Callable[[Any, Any], torch.Tensor] | None = None
-    together: Callable[[Generator], Any] | None = None
-    run_frames: int = 1
+    in_runs: bool = False
     views: tuple[str, ...] = ("image",)
     recipe: Recipe = field(default_factory=Recipe)
     sweeps: Mapping[str, Sequence[float]] = field(default_factory=dict)
@@ -88,8 +87,9 @@ def _column(values: list[Any]) -> torch.Tensor:
 
 def example(task: Task, seed: int, index: int) -> tuple[Any, Detector]:
     """Scene and detector of example number `index`: a pure function of (task, seed, index)."""
-    shared = () if task.together is None else (task.together(default_rng([seed, index // task.run_frames, RUN])),)
-    return task.draw(default_rng([seed, index, SCENE]), *shared), task.detector(default_rng([seed, index, DETECTOR]), *shared)
+    if task.in_runs:
+        return task.draw(seed, index), task.detector(seed, index)
+    return task.draw(default_rng([seed, index, SCENE])), task.detector(default_rng([seed, index, DETECTOR]))
 
 
 def make_batch(
@@ -121,7 +121,9 @@ def exposures(
     scenes, detectors = columns([scene for scene, _ in drawn]), columns([detector for _, detector in drawn])
     centres = torch.tensor([task.place(scene, shape).centre_px or (0.0, 0.0) for scene, _ in drawn])
     noise = torch.tensor([int(default_rng([seed, i, NOISE]).integers(2**31)) for i in indices])
-    return scenes, task.expose(task.render(scenes, shape), detectors, centres, noise)
+    if task.expose is not None:
+        return scenes, task.expose(scenes, detectors, shape, noise)
+    return scenes, expose(task.render(scenes, shape), detectors, centres, noise)
 
 
 def make_frame(task: Task, seed: int, index: int, shape: tuple[int, int] | None = None) -> Frame:
