@@ -20,10 +20,13 @@ from beamsight.errors import BeamsightError, CannotRead
 IMAGE_NAMES = re.compile(
     r"\.(edf|cbf|tiff?|h5|hdf5?|nxs|nx|nexus|cxi|npy|img|mccd|mar\d*|sfrm|gfrm|kcd|raxis|osc|spe|png|sans)(\.(gz|bz2))?$", re.I
 )
+# In the place of an axis of a slice: the modules of one image lie along it.
+MODULE = "m"
+_SLICE_OF_MODULES = re.compile(rf"[?&]slice=(?:[^&]*,)?{MODULE}(?:,|$)")
 _DATA_FILE = re.compile(r"(.+)_data_\d+(\.(?:h5|nxs|hdf5))$", re.I)
 
 
-Index = tuple[int | slice | EllipsisType, ...]
+Index = tuple[int | slice | str | EllipsisType, ...]
 
 
 @dataclass(frozen=True)
@@ -57,8 +60,10 @@ def parse_address(text: str) -> Address:
         return Address(absolute(text))
     from silx.io.url import DataUrl
 
-    brackets = re.fullmatch(r"(.*::.*)\[([-\d:,. ]+)\]", text)
-    url = DataUrl(brackets[1] if brackets else text.removeprefix("file://").removeprefix("file:"))
+    brackets = re.fullmatch(r"(.*::.*)\[([-\d:,. m]+)\]", text)
+    plain = brackets[1] if brackets else text.removeprefix("file://").removeprefix("file:")
+    # silx knows of no modules.
+    url = DataUrl(re.sub(r"([?&]slice=)[^&]*", r"\g<1>0", plain) if _SLICE_OF_MODULES.search(plain) else plain)
     file = url.file_path()
     if not url.is_valid() or url.scheme() not in (None, "silx", "fabio") or not file:
         raise CannotRead(f"{text}: no address; write file.h5::/entry/data/data or file.h5?path=/entry/data/data&slice=3")
@@ -83,9 +88,11 @@ def parse_index(text: str | None) -> Index | None:
         raise CannotRead(f"slice={text}: no slice; write numbers and ranges as in slice=3 or slice=0,10:20") from None
 
 
-def _part(text: str) -> int | slice | EllipsisType:
+def _part(text: str) -> int | slice | str | EllipsisType:
     if text == "...":
         return Ellipsis
+    if text == MODULE:
+        return MODULE
     return slice(*(int(t) if t else None for t in text.split(":"))) if ":" in text else int(text)
 
 
