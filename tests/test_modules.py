@@ -222,6 +222,27 @@ def test_each_shot_has_its_own_wavelength_and_distance(tmp_path: Path) -> None:
     assert [g.distance_m for g in found] == [0.1, 0.2, 0.3]
 
 
+@pytest.mark.peer
+def test_a_run_of_an_agipd_as_its_facility_writes_it(tmp_path: Path) -> None:
+    examples = pytest.importorskip("extra_data.tests.make_examples")
+    examples.make_spb_run(str(tmp_path / "run"))
+    with h5py.File(tmp_path / "run" / "RAW-R0238-AGIPD03-S00000.h5", "a") as file:
+        raw = file["INSTRUMENT/SPB_DET_AGIPD1M-1/DET/3CH0:xtdf/image/data"]
+        raw[5, 0], raw[5, 1] = stack(512, 128), 9999
+    from extra_data import RunDirectory
+    from extra_data.components import AGIPD1M
+
+    with RunDirectory(str(tmp_path / "run")) as run:
+        AGIPD1M(run, raw=True).write_virtual_cxi(str(tmp_path / "run.cxi"))
+    (frame,) = read_frames(tmp_path / "run.cxi", frames="5")
+    assert isinstance(frame, Frame)
+    assert frame.key == f"{tmp_path / 'run.cxi'}?path=/entry_1/data_1/data&slice=5"
+    assert len(frame.geometry.panels) == 16
+    expected = np.zeros((16, 512, 128))
+    expected[3] = stack(512, 128)
+    np.testing.assert_array_equal(frame.image.reshape(16, 512, 128), expected)
+
+
 def test_truncated_stacks_are_refused(tmp_path: Path) -> None:
     path = CXI(tmp_path, stack(3, 4, 12, 16))
     path.write_bytes(path.read_bytes()[:-1000])

@@ -120,7 +120,7 @@ def predict(
     if poni is not None and geom is not None:
         return _usage("predict", "--poni and --geom place the same frames; give one")
     _log(verbose)
-    reading = {"mask": mask, "poni": poni, "geom": geom, "frames": frames}
+    reading: dict[str, Any] = {"mask": mask, "poni": poni, "geom": geom, "frames": frames}
     reading["jobs"] = jobs or max(1, min(8, (os.cpu_count() or 2) - 1))
     wanted = Wanted(output, json, overwrite, quiet, not no_report, threshold, workers, cluster)
     return answer_paths(load(model), list(paths), reading, wanted)

@@ -25,6 +25,9 @@ from beamsight.stack import Stack
 # Planck's constant (J s), mass of the electron (kg), elementary charge (C), speed of light (m/s).
 _H, _M, _E, _C = 6.62607015e-34, 9.1093837015e-31, 1.602176634e-19, 299792458.0
 
+# Directions of rows and columns are unit vectors at right angles, to so much.
+SQUARE = 1e-3
+
 Shape = tuple[int, int]
 Rectangle = tuple[int, int, int, int]
 
@@ -51,14 +54,28 @@ def placed_by(geom: Geom, stack: Stack, n: int, key: str, own: Geometry) -> Geom
     wavelength = _wavelength(geom, stack, n, key)
     first = geom.panels[0]
     distance = None if clen[0] is None else clen[0] + first.coffset_m
+    panels = _panels(geom, stack.shape, stack.modules, clen, (shift[0], shift[1]))
+    centre = _centre(panels, stack.shape)
     return replace(
         own,
         pixel_m=1 / first.res,
         wavelength_m=own.wavelength_m if wavelength is None else wavelength,
         distance_m=own.distance_m if distance is None else distance,
-        centre_px=None,
-        panels=_panels(geom, stack.shape, stack.modules, clen, (shift[0], shift[1])),
+        centre_px=centre,
+        panels=panels if centre is None else (),
     )
+
+
+def _centre(panels: tuple[Panel, ...], shape: Shape) -> tuple[float, float] | None:
+    """Where the beam (y, x) is in an image that is one panel with square pixels, px; None for any other."""
+    (first, *others) = panels
+    turn = np.array([first.slow_px, first.fast_px]).T
+    if others or (first.y0, first.y1, first.x0, first.x1) != (0, shape[0], 0, shape[1]) or first.corner_px is None:
+        return None
+    if not np.allclose(turn.T @ turn, np.eye(2), atol=SQUARE):
+        return None
+    row, column = np.linalg.solve(turn, -np.array(first.corner_px))
+    return float(row), float(column)
 
 
 def _clens(geom: Geom) -> list[Quantity | None]:

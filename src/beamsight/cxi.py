@@ -79,8 +79,8 @@ class HitsWriter:
     """Appends hits to the CXI file `path` and the list beside it, both begun, or continued where they hold hits of `about`.
 
     `about` says how hits are found, in what JSON holds; `max_peaks` are kept of a frame, the strongest. A frame that is there
-    already is not written twice. Once `add` has returned, the hit stays whatever happens to the process. Raises CannotWrite where the
-    file is another's, holds hits of another `about`, is being written, or cannot be; `overwrite` begins anew.
+    already is not written twice. Once `add` has returned, the hit stays whatever happens to the process. Raises CannotWrite
+    where the file is another's, holds hits of another `about`, is being written, or cannot be; `overwrite` begins anew.
     """
 
     def __init__(self, path: str | Path, about: dict[str, Any], max_peaks: int = 2048, overwrite: bool = False) -> None:
@@ -190,11 +190,11 @@ class HitsWriter:
             values = np.zeros(self._max_peaks, np.float32)
             values[: len(chosen)] = np.asarray(getattr(peaks, field))[chosen]
             self._chunk(f"{RESULT}/{name}", n, packed_row(values.tobytes()))
-        for name, value in zip(NUMBERS, _numbers(frame.geometry), strict=True):
-            self._row(name, n, value)
-        path, number = place_of(frame.key)
+        for name, number in zip(NUMBERS, _numbers(frame.geometry), strict=True):
+            self._row(name, n, number)
+        path, place = place_of(frame.key)
         # The key comes last: a frame that has one has all the rest.
-        rows = {"nPeaks": len(chosen), "nPeaksFound": found, "source_file": path, "source_frame": number, "key": frame.key}
+        rows = {"nPeaks": len(chosen), "nPeaksFound": found, "source_file": path, "source_frame": place, "key": frame.key}
         for name, value in rows.items():
             self._row(f"{RESULT}/{name}", n, value)
 

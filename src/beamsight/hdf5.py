@@ -77,6 +77,9 @@ def _open(path: str) -> h5py.File:
         # A detector that is writing marks its file; then only this mode may read it.
         if "write" in first and "truncated" not in first:
             return h5py.File(path, "r", libver="latest", swmr=True, locking=False)
+        # This very process has it open, in another way.
+        if "locking flag" in first:
+            return h5py.File(path, "r")
     except OSError:
         pass
     late = time.time() - Path(path).stat().st_mtime < RECENT_S

@@ -125,12 +125,14 @@ def layout_of(where: str, dataset: h5py.Dataset, index: Index | None, described:
     ranges = [_range(where, part, n) for part, n in zip(parts, shape, strict=True)]
     if len(shape) >= 2 and not all(isinstance(p, slice) for p in parts[-2:]):
         raise BadFrame(f"{where}: the slice {_written(parts)} leaves no 2-D image of shape {shape}")
-    known = described or _axes(dataset) or (FRAME,) * (len(shape) - 2)
+    # A .geom file of so many dimensions; that of a slab serves its modules too, as we put them as a slab does.
+    told = described if described is not None and len(described) == len(shape) - 2 else _axes(dataset)
+    known = told or (FRAME,) * (len(shape) - 2)
     axes = tuple(_chosen(known[n], parts[n], explicit[n]) for n in range(len(shape) - 2))
     marked = any(part == MODULE for part in parts)
     whole = ranges[-2:] == [(0, n, 1) for n in shape[-2:]]
     found = Layout(axes, tuple(ranges[:-2]), (ranges[-2], ranges[-1]), whole, marked)
-    _check(where, shape, found, index is not None or described is not None or _axes(dataset) is not None)
+    _check(where, shape, found, index is not None or told is not None)
     return found
 
 

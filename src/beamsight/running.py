@@ -121,8 +121,8 @@ def _over(run: _Run, tell: Callable[[str], None]) -> None:
 
     reading, wanted = run.reading, run.wanted
     pictures = wanted.report and run.store is not None
-    given = (reading.get(name) for name in ("mask", "poni"))
-    task = errand(run.bundle, *given, wanted.threshold, pictures, reading.get("geom"))
+    mask, poni, geom = (reading.get(name) for name in ("mask", "poni", "geom"))
+    task = errand(run.bundle, mask, poni, wanted.threshold, pictures, geom)
     predict_over(run.client, task, run.paths, run.store, run.tally, reading.get("frames"), run.expected, tell)
 
 

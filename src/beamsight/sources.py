@@ -84,11 +84,13 @@ def _opened(where: Where, chosen: slice, options: Options, out: list[str]) -> It
 
 def _of_one(address: Address | NDArray[Any], chosen: slice, options: Options) -> Iterator[Frame | tuple[str, BeamsightError]]:
     name = address_key(address) if isinstance(address, Address) else "array"
+    stacks: list[Stack] = []
     try:
         stacks = open_stacks(address, options) if isinstance(address, Address) else [array_stack(name, address, name)]
         for stack in stacks:
             check_options(stack, options, name)
     except BeamsightError as error:
+        close(stacks)
         yield name, error
         return
     try:
