@@ -20,7 +20,7 @@ LAYERS = {
     "detector": 1, "views": 1, "fourier_bessel": 1, "recipe": 1,
     "sources": 1, "addresses": 1, "children": 1, "child": 1, "readers": 1, "stack": 1, "wire": 1,
     "hdf5": 1, "hdf5_meta": 1, "hdf5_find": 1, "images": 1, "tables": 1, "masks": 1, "geometry_files": 1, "archive": 1,
-    "layout": 1, "crystfel_geom": 1, "crystfel_place": 1, "journal": 1,
+    "layout": 1, "crystfel_geom": 1, "crystfel_place": 1, "crystfel_write": 1, "journal": 1,
     "archive_files": 1, "archive_write": 1, "archive_check": 1, "chunks": 1,
     "task": 2, "answer": 2, "modelfiles": 2, "runtime": 2, "bundle": 2, "answers": 2, "display": 2, "report": 2, "predict": 2,
     "cluster": 2, "bulk": 2, "curves": 2, "cxi": 2,

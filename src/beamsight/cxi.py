@@ -8,7 +8,8 @@
 
 Peaks stand at columns (x) and rows (y) of the stored image, the middle of the first pixel at 0. CrystFEL counts from the outer
 corner of a pixel and by default adds 0.5 to what it reads from such a file; so `--no-half-pixel-shift` must not be given.
-Modules are stored below one another, as one image, because only there a row tells the module of a peak.
+With the files beside it: `indexamajig -i hits.lst -g hits.geom --peaks=cxi`. Modules are stored below one another, as one image,
+because only there a row tells the module of a peak.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -29,10 +30,11 @@ from numpy.typing import NDArray
 
 from beamsight.answers import lock
 from beamsight.chunks import create, packed, packed_row, put
+from beamsight.crystfel_write import geom_text
 from beamsight.errors import BadFrame, CannotWrite
 from beamsight.frame import Frame, Geometry
 from beamsight.geometry_files import CORNER_PX, HC_EV_M
-from beamsight.journal import Journalled
+from beamsight.journal import Journalled, undisturbed
 
 DATA, MASK = "/entry_1/data_1/data", "/entry_1/data_1/mask"
 RESULT, SOURCE, DETECTOR = "/entry_1/result_1", "/entry_1/instrument_1/source_1", "/entry_1/instrument_1/detector_1"
@@ -76,7 +78,8 @@ class Peaks(Protocol):
 
 
 class HitsWriter:
-    """Appends hits to the CXI file `path` and the list beside it, both begun, or continued where they hold hits of `about`.
+    """Appends hits to the CXI file `path` and the list `.lst` beside it, begun, or continued where they hold hits of `about`;
+    beside them stands a `.geom` file where the first hit tells where its pixels lie.
 
     `about` says how hits are found, in what JSON holds; `max_peaks` are kept of a frame, the strongest. A frame that is there
     already is not written twice. Once `add` has returned, the hit stays whatever happens to the process. Raises CannotWrite
@@ -95,7 +98,8 @@ class HitsWriter:
                 if overwrite:
                     self._disk.truncate(0)
                     self._disk.commit()
-            self._open(about, max_peaks)
+            with undisturbed():
+                self._open(about, max_peaks)
         except BaseException:
             self._disk.close()
             raise
@@ -103,7 +107,7 @@ class HitsWriter:
     def _open(self, about: dict[str, Any], max_peaks: int) -> None:
         new = self._disk.seek(0, os.SEEK_END) == 0
         try:
-            self._file = h5py.File(self._disk, "w" if new else "r+", driver="fileobj")
+            self._file = h5py.File(self._disk, "w" if new else "r+")
         except OSError as error:
             raise _foreign(self.path, str(error)) from None
         try:
@@ -116,7 +120,7 @@ class HitsWriter:
             self._continue(max_peaks)
             with _writing(self.path):
                 self._commit()
-                _write_events(self.events, self.path, len(self.keys))
+                _appear(self.events, "".join(_event(self.path, n) for n in range(len(self.keys))))
         except BaseException:
             self._file.close()
             raise
@@ -149,7 +153,7 @@ class HitsWriter:
         if frame.key in self.keys:
             return False
         shape = frame.image.shape
-        with _writing(self.path):
+        with undisturbed(), _writing(self.path):
             if DATA not in self._file:
                 self._begin((shape[0], shape[1]))
             known = self._file[DATA].shape[1:]
@@ -158,6 +162,8 @@ class HitsWriter:
                     f"{frame.key}: an image of shape {shape}, the hits in {self.path} have {known}; "
                     "write those of each shape to a file of their own"
                 )
+            if not self.keys:
+                self._place(frame.geometry)
             self._put(len(self.keys), frame, peaks)
             self._commit()
             self.keys.add(frame.key)
@@ -180,6 +186,12 @@ class HitsWriter:
         for name, unit in NUMBERS.items():
             file.create_dataset(name, (0,), "f8", maxshape=(None,), chunks=(ROWS,)).attrs["units"] = unit
         file[f"{DETECTOR}/data"], file[f"{DETECTOR}/mask"] = h5py.SoftLink(DATA), h5py.SoftLink(MASK)
+
+    def _place(self, geometry: Geometry) -> None:
+        """A .geom file beside the hits, where the first of them tells enough for one."""
+        text = geom_text(geometry, DATA, MASK, f"{SOURCE}/photon_energy", f"{DETECTOR}/distance")
+        if text is not None:
+            _appear(self.path.with_suffix(".geom"), text)
 
     def _put(self, n: int, frame: Frame, peaks: Peaks) -> None:
         found = len(peaks.x_px)
@@ -218,15 +230,16 @@ class HitsWriter:
 
     def close(self) -> None:
         """End the file. What was added is in it already."""
-        try:
-            # HDF5 has written all; after an error what it says no longer counts.
-            with suppress(OSError, RuntimeError):
-                self._file.close()
-            if self._disk.error is None:
-                with _writing(self.path):
-                    self._disk.commit()
-        finally:
-            self._disk.close()
+        with undisturbed():
+            try:
+                # HDF5 has written all; after an error what it says no longer counts.
+                with suppress(OSError, RuntimeError):
+                    self._file.close()
+                if self._disk.error is None:
+                    with _writing(self.path):
+                        self._disk.commit()
+            finally:
+                self._disk.close()
 
 
 def place_of(key: str) -> tuple[str, int]:
@@ -279,10 +292,11 @@ def _event(path: Path, n: int) -> str:
     return f"{path} //{n}\n"
 
 
-def _write_events(events: Path, path: Path, count: int) -> None:
-    part = events.with_name(f".{events.name}.part")
+def _appear(path: Path, text: str) -> None:
+    """A text file that is there when it is whole."""
+    part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text("".join(_event(path, n) for n in range(count)))
-        part.rename(events)
+        part.write_text(text)
+        part.rename(path)
     finally:
         part.unlink(missing_ok=True)

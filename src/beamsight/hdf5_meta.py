@@ -27,6 +27,7 @@ CXI_BITS = 1 | 2 | 4 | 8 | 16 | 64 | 128 | 512 | 1024 | 4096
 Fields = dict[str, h5py.Dataset]
 # Names that are looked for, the most telling first; of energies, eV a unit where none is given.
 _DISTANCES, _WAVELENGTHS = ("detector_distance", "distance", "SDD"), ("incident_wavelength", "wavelength")
+_BEAM = ("beam_center_x", "beam_center_y")
 _ENERGIES = {"photon_energy": 1.0, "incident_energy": 1.0, "energy": 1 / 1.602176634e-19}
 _WANTED = re.compile(
     r"(pixel_mask(_\d+)?|saturation_value|beam_center_[xy]|[xy]_pixel_size|(detector_)?distance|SDD"
@@ -120,8 +121,8 @@ Shot = Callable[[tuple[int, ...]], Geometry]
 def geometries_of(
     file: h5py.File, name: str, shape: tuple[int, ...], layout: Layout, fields: Fields
 ) -> tuple[Geometry, Shot | None]:
-    """The geometry [SI] that the entry of data set `name` of `shape` gives, and where it has a wavelength or a distance for each
-    frame, that of one as a function of its numbers along the axes of frames; what the entry does not give is None."""
+    """The geometry [SI] that the entry of data set `name` of `shape` gives, and where it has a wavelength, distance or centre for
+    each frame, that of one as a function of its numbers along the axes of frames; what the entry does not give is None."""
     if not layout.whole:  # a cut-out window has its own origin; the centre that the file gives is of the whole image
         return Geometry(layout.shape), None
     still = geometry_of(file, name, layout.shape, fields)
@@ -129,7 +130,7 @@ def geometries_of(
         still = replace(still, centre_px=None, panels=_stacked(shape[-2], layout.shape))
     count = next((n for n, a in zip(shape, layout.axes, strict=False) if a == FRAME), 1)
     own = {n: f for n, f in fields.items() if count > 1 and f.ndim and f.shape[0] == count}
-    if not own.keys() & {*_DISTANCES, *_WAVELENGTHS, *_ENERGIES}:
+    if not own.keys() & {*_DISTANCES, *_WAVELENGTHS, *_ENERGIES, *_BEAM}:
         return still, None
     return still, lambda frame: _of_shot(still, fields, own, frame[0])
 
@@ -141,19 +142,24 @@ def _stacked(height: int, shape: tuple[int, int]) -> tuple[Panel, ...]:
 
 def _of_shot(still: Geometry, fields: Fields, own: Fields, n: int) -> Geometry:
     at = dict.fromkeys(own, n)
-    return replace(still, wavelength_m=_wavelength(fields, at), distance_m=_distance(fields, at))
+    centre = still.centre_px if still.panels or not own.keys() & {*_BEAM} else _centre(fields, at)
+    return replace(still, wavelength_m=_wavelength(fields, at), distance_m=_distance(fields, at), centre_px=centre)
 
 
 def geometry_of(file: h5py.File, name: str, shape: tuple[int, int], fields: Fields) -> Geometry:
     """The geometry [SI] that the entry of data set `name` gives for images of `shape`; what it does not give is None."""
-    x, y = _number(fields.get("beam_center_x")), _number(fields.get("beam_center_y"))
-    centre = None if x is None or y is None else (y - CORNER_PX, x - CORNER_PX)
+    centre = _centre(fields, {})
     pixel_m, wavelength_m, distance_m = _metres(fields.get("x_pixel_size"), 1.0), _wavelength(fields, {}), _distance(fields, {})
     if centre is None:
         centre, q_per_px = _from_q(file, name, shape)
         if pixel_m is None and q_per_px and wavelength_m and distance_m:
             pixel_m = q_per_px * wavelength_m * distance_m / (2 * np.pi)
     return Geometry(shape, pixel_m, wavelength_m, distance_m, centre)
+
+
+def _centre(fields: Fields, at: dict[str, int]) -> tuple[float, float] | None:
+    x, y = (_number(fields.get(name), at.get(name, 0)) for name in _BEAM)
+    return None if x is None or y is None else (y - CORNER_PX, x - CORNER_PX)
 
 
 def _distance(fields: Fields, at: dict[str, int]) -> float | None:

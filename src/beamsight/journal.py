@@ -11,8 +11,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import struct
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PAGE = 4096
@@ -23,9 +26,9 @@ _MAGIC = b"bsjourn1"
 class Journalled:
     """The file object of `path`, with the methods that h5py's driver for file objects calls.
 
-    After an error of the disk, kept as `error`, it takes whatever is written and forgets it: HDF5 tries until it succeeds, and
-    the file stays in its last whole state. One process at a time: the caller locks `fd`, then calls `recover`. Raises OSError
-    where it cannot be opened.
+    After an error of the disk, kept as `error`, it takes whatever is written and forgets it: HDF5, which must not be told, tries
+    until it succeeds, and the file stays in its last whole state. One process at a time: the caller locks `fd`, then calls
+    `recover`. Raises OSError where it cannot be opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -57,11 +60,20 @@ class Journalled:
         self._size = self._at if size is None else size
         return self._size
 
+    def read(self, size: int) -> bytes:
+        """The next `size` bytes."""
+        buffer = bytearray(size)
+        return bytes(buffer[: self.readinto(memoryview(buffer))])
+
     def readinto(self, buffer: memoryview) -> int:
         """Fill `buffer` with what was written last; zeros where nothing was."""
         view = memoryview(buffer).cast("B")
         count = max(0, min(len(view), self._size - self._at))
-        data = os.pread(self.fd, count, self._at)
+        try:
+            data = os.pread(self.fd, count, self._at)
+        except OSError as error:
+            self._fail(error)
+            data = b""
         view[:count] = data.ljust(count, b"\0")
         for page, start, stop in _spans(self._at, self._at + count):
             if page in self._pages:
@@ -74,9 +86,9 @@ class Journalled:
         """Take bytes: what lies in the last whole state into memory, the rest to the disk."""
         view = memoryview(data).cast("B")
         kept = max(0, min(len(view), self._whole - self._at))
-        for page, start, stop in _spans(self._at, self._at + kept):
-            self._page(page)[start - page * PAGE : stop - page * PAGE] = view[start - self._at : stop - self._at]
         try:
+            for page, start, stop in _spans(self._at, self._at + kept):
+                self._page(page)[start - page * PAGE : stop - page * PAGE] = view[start - self._at : stop - self._at]
             if self.error is None:
                 _put(self.fd, view[kept:], self._at + kept)
         except OSError as error:
@@ -108,17 +120,39 @@ class Journalled:
         if self.error is None:
             self.error = error
             # What no state refers to gives its room back.
-            if not _journal(self.path).exists():
-                os.ftruncate(self.fd, self._whole)
+            with suppress(OSError):
+                if not _journal(self.path).exists():
+                    os.ftruncate(self.fd, self._whole)
 
     def close(self) -> None:
         """Give the file back; what was not committed is gone."""
         os.close(self.fd)
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Signals that end the process wait meanwhile: raised in the middle of HDF5, they would leave it in no state at all."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread only
+        return
+    came: list[int] = []
+    before = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    # A handler that is not Python's cannot be put back.
+    kept = {s: handler for s, handler in before.items() if handler is not None}
+    for s in kept:
+        signal.signal(s, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for s, handler in kept.items():
+            signal.signal(s, handler)
+        for number in came[:1]:
+            signal.raise_signal(number)
+
+
 def _spans(start: int, stop: int) -> Iterator[tuple[int, int, int]]:
     """Page number, first and last byte of each page's part of a run of bytes."""
-    for page in range(start // PAGE, -(-stop // PAGE)):
+    for page in range(start // PAGE, -(-stop // PAGE)) if stop > start else ():
         yield page, max(start, page * PAGE), min(stop, (page + 1) * PAGE)
 
 
