@@ -49,7 +49,9 @@ def placed_by(geom: Geom, stack: Stack, n: int, key: str, own: Geometry) -> Geom
     others are placed where, seen from the sample, they appear among them. Raises BadFrame or CannotRead where the data file lacks
     what the .geom file names.
     """
-    clen = tuple(None if q is None else _number(q, "clen", stack, n, key) for q in _clens(geom))
+    # Most panels have the same one, which is read once.
+    lengths = {q: None if q is None else _number(q, "clen", stack, n, key) for q in set(_clens(geom))}
+    clen = tuple(lengths[q] for q in _clens(geom))
     shift = tuple(0.0 if q is None else _number(q, "detector_shift", stack, n, key) for q in geom.shift)
     wavelength = _wavelength(geom, stack, n, key)
     first = geom.panels[0]
