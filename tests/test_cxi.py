@@ -121,6 +121,11 @@ def test_crystfel_finds_what_its_manual_names(tmp_path: Path) -> None:
         assert json.loads(file[SETTINGS].asstr()[()]) == ABOUT
     lines = (tmp_path / "hits.lst").read_text().splitlines()
     assert lines == [f"{tmp_path / 'hits.cxi'} //{n}" for n in range(3)]
+    # We read such a list too.
+    (tmp_path / "some.lst").write_text(f"{lines[2]}\nhits.cxi //0\n")
+    found = list(open_frames(f"@{tmp_path / 'some.lst'}"))
+    np.testing.assert_array_equal([f.image for f in found], [frame(n).image for n in (2, 0)])
+    assert [f.key[-8:] for f in found] == ["&slice=2", "&slice=0"]
 
 
 def test_a_peak_stands_at_the_pixel_that_holds_it(tmp_path: Path) -> None:

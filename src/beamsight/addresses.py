@@ -23,6 +23,8 @@ IMAGE_NAMES = re.compile(
 # In the place of an axis of a slice: the modules of one image lie along it.
 MODULE = "m"
 _SLICE_OF_MODULES = re.compile(rf"[?&]slice=(?:[^&]*,)?{MODULE}(?:,|$)")
+# A line of CrystFEL's lists of events: a file and the number of a frame in it.
+_EVENT = re.compile(r"(\S.*?)\s+//(\d+)")
 _DATA_FILE = re.compile(r"(.+)_data_\d+(\.(?:h5|nxs|hdf5))$", re.I)
 
 
@@ -115,7 +117,8 @@ def parse_frames(text: str | slice | None) -> slice:
 def find_addresses(where: Any, leave_out: Iterable[str] = ()) -> Iterator[Address | Nowhere]:
     """The files that `where` names, in order, folders sorted as people count; for each name that gives none, why.
 
-    `where`: path, glob, `@list` of lines, DataUrl, or several. `leave_out`: absolute paths that are no frames, such as the mask.
+    `where`: path, glob, `@list` of lines (names as here, or CrystFEL's events `file //3`), DataUrl, or several. `leave_out`:
+    absolute paths that are no frames, such as the mask.
     """
     out = frozenset(leave_out)
     for item in [where] if isinstance(where, str | os.PathLike) else where:
@@ -163,7 +166,10 @@ def _listed(path: str, out: frozenset[str]) -> Iterator[Address | Nowhere]:
     with lines:
         for line in lines:
             text = line.strip()
-            if text and not text.startswith(("#", "@")):
+            event = _EVENT.fullmatch(text)
+            if event is not None:
+                yield Address(absolute(Path(path).parent / event[1]), None, event[2])
+            elif text and not text.startswith(("#", "@")):
                 scheme = re.match(r"(silx|fabio|file):", text)
                 yield from _expand(text if scheme else str(Path(path).parent / text), out)
 

@@ -57,8 +57,17 @@ class Journalled:
 
     def truncate(self, size: int | None = None) -> int:
         """Give the file another length, once it is committed."""
-        self._size = self._at if size is None else size
-        return self._size
+        size = self._at if size is None else size
+        if size > self._size:
+            self._fill(size)
+        self._size = size
+        return size
+
+    def _fill(self, until: int) -> None:
+        """Zeros from the end: what a longer file held there before is gone."""
+        self._at, at = self._size, self._at
+        self.write(bytes(until - self._at))
+        self._at = at
 
     def read(self, size: int) -> bytes:
         """The next `size` bytes."""
@@ -84,6 +93,8 @@ class Journalled:
 
     def write(self, data: memoryview | bytes) -> int:
         """Take bytes: what lies in the last whole state into memory, the rest to the disk."""
+        if self._at > self._size:
+            self._fill(self._at)
         view = memoryview(data).cast("B")
         kept = max(0, min(len(view), self._whole - self._at))
         try:
