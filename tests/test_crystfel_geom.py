@@ -330,3 +330,14 @@ def test_a_geom_file_says_what_the_frames_do_not(tmp_path: Path) -> None:
     geometry = one(slab(tmp_path), geom=write(tmp_path, text + SLAB + PANELS)).geometry
     assert isinstance(geometry, Geometry)
     assert (geometry.wavelength_m, geometry.distance_m) == (own.wavelength_m, own.distance_m)
+
+
+def test_the_data_that_a_geom_file_names_are_read(tmp_path: Path) -> None:
+    path = slab(tmp_path)
+    with h5py.File(path, "a") as file:
+        file["later/data"] = np.full((1, 16, 10), 7)
+    for place, key in (("/later/data", "/later/data"), ("/nowhere", "/entry_1/data_1/data"), ("/%/data", "/entry_1/data_1/data")):
+        geom = write(tmp_path, TOP + SLAB.replace("/entry_1/data_1/data", place) + PANELS)
+        assert one(path, geom=geom).key == f"{path}?path={key}&slice=0"
+    # An address has the last word.
+    assert one(f"{path}::/entry_1/data_1/data", geom=geom).key.endswith("path=/entry_1/data_1/data&slice=0")

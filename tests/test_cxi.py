@@ -224,7 +224,11 @@ def test_hits_found_otherwise_are_not_mixed(tmp_path: Path) -> None:
 def test_a_file_of_others_is_left_alone(tmp_path: Path) -> None:
     formats.cxi(tmp_path, np.zeros((2, 9, 9), int))
     (tmp_path / "b.cxi").write_text("not even HDF5")
-    for name in ("a.cxi", "b.cxi"):
+    with h5py.File(tmp_path / "c.cxi", "w") as file:
+        file[SETTINGS] = 3
+    with h5py.File(tmp_path / "d.cxi", "w") as file:
+        file[SETTINGS], file[DATA] = json.dumps(ABOUT), np.zeros((2, 9, 9))
+    for name in ("a.cxi", "b.cxi", "c.cxi", "d.cxi"):
         before = (tmp_path / name).read_bytes()
         with pytest.raises(CannotWrite, match="no hits of ours"):
             HitsWriter(tmp_path / name, ABOUT)

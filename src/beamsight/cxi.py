@@ -117,7 +117,10 @@ class HitsWriter:
                 self._max_peaks = max_peaks
             else:
                 _same(self.path, self._file, about)
-            self._continue(max_peaks)
+            try:
+                self._continue(max_peaks)
+            except KeyError as error:
+                raise _foreign(self.path, str(error)) from None
             with _writing(self.path):
                 self._commit()
                 _appear(self.events, "".join(_event(self.path, n) for n in range(len(self.keys))))
@@ -128,6 +131,7 @@ class HitsWriter:
     def _continue(self, max_peaks: int) -> None:
         """What the file holds already."""
         begun = DATA in self._file
+        self._sets: dict[str, h5py.Dataset] = {}
         self._max_peaks = self._file[f"{RESULT}/peakXPosRaw"].shape[1] if begun else max_peaks
         self.keys: set[str] = set(self._file[f"{RESULT}/key"].asstr()[()]) if begun else set()
         self._mask: tuple[NDArray[np.bool_], bytes] | None = None
@@ -211,12 +215,17 @@ class HitsWriter:
             self._row(f"{RESULT}/{name}", n, value)
 
     def _row(self, name: str, n: int, value: Any) -> None:
-        self._file[name].resize(n + 1, axis=0)
-        self._file[name][n] = value
+        self._grown(name, n)[n] = value
 
     def _chunk(self, name: str, n: int, chunk: bytes) -> None:
-        self._file[name].resize(n + 1, axis=0)
-        put(self._file[name], n, chunk)
+        put(self._grown(name, n), n, chunk)
+
+    def _grown(self, name: str, n: int) -> h5py.Dataset:
+        """The data set with room for row n. To find one by its name takes as long as to write to it."""
+        if name not in self._sets:
+            self._sets[name] = self._file[name]
+        self._sets[name].resize(n + 1, axis=0)
+        return self._sets[name]
 
     def _packed_mask(self, mask: NDArray[np.bool_]) -> bytes:
         """Most frames have the mask of the one before."""
@@ -234,6 +243,7 @@ class HitsWriter:
             try:
                 # HDF5 has written all; after an error what it says no longer counts.
                 with suppress(OSError, RuntimeError):
+                    self._sets.clear()
                     self._file.close()
                 if self._disk.error is None:
                     with _writing(self.path):
@@ -262,7 +272,10 @@ def _same(path: Path, file: h5py.File, about: dict[str, Any]) -> None:
     """Raises CannotWrite where the file holds no hits of ours, or those of other settings."""
     if SETTINGS not in file:
         raise _foreign(path, f"it has no {SETTINGS}")
-    before, now = json.loads(file[SETTINGS].asstr()[()]), json.loads(json.dumps(about, default=str))
+    try:
+        before, now = json.loads(file[SETTINGS].asstr()[()]), json.loads(json.dumps(about, default=str))
+    except (ValueError, TypeError, AttributeError):
+        raise _foreign(path, f"{SETTINGS} in it is no JSON") from None
     changed = [k for k in sorted(before.keys() | now.keys()) if before.get(k) != now.get(k)]
     if changed:
         told = ", ".join(f"{k} was {before.get(k)}, is {now.get(k)}" for k in changed[:3])
