@@ -223,24 +223,31 @@ def test_each_shot_has_its_own_wavelength_and_distance(tmp_path: Path) -> None:
 
 
 @pytest.mark.peer
-def test_a_run_of_an_agipd_as_its_facility_writes_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_run_of_an_agipd_as_its_facility_writes_it(raw: bool, tmp_path: Path) -> None:
+    """Raw files keep the gain beside the counts on an axis, calibrated ones apart, with a mask."""
     examples = pytest.importorskip("extra_data.tests.make_examples")
-    examples.make_spb_run(str(tmp_path / "run"))
-    with h5py.File(tmp_path / "run" / "RAW-R0238-AGIPD03-S00000.h5", "a") as file:
-        raw = file["INSTRUMENT/SPB_DET_AGIPD1M-1/DET/3CH0:xtdf/image/data"]
-        raw[5, 0], raw[5, 1] = stack(512, 128), 9999
+    (tmp_path / "run").mkdir()
+    examples.make_spb_run(str(tmp_path / "run"), raw=raw)
+    module = stack(512, 128)
+    with h5py.File(tmp_path / "run" / f"{'RAW' if raw else 'CORR'}-R0238-AGIPD03-S00000.h5", "a") as file:
+        image = file["INSTRUMENT/SPB_DET_AGIPD1M-1/DET/3CH0:xtdf/image"]
+        image["data"][5] = np.stack([module, module + 9999]) if raw else module
+        if not raw:
+            image["mask"][5, 100:200] = 1
     from extra_data import RunDirectory
     from extra_data.components import AGIPD1M
 
     with RunDirectory(str(tmp_path / "run")) as run:
-        AGIPD1M(run, raw=True).write_virtual_cxi(str(tmp_path / "run.cxi"))
+        AGIPD1M(run, raw=raw).write_virtual_cxi(str(tmp_path / "run.cxi"))
     (frame,) = read_frames(tmp_path / "run.cxi", frames="5")
     assert isinstance(frame, Frame)
     assert frame.key == f"{tmp_path / 'run.cxi'}?path=/entry_1/data_1/data&slice=5"
     assert len(frame.geometry.panels) == 16
-    expected = np.zeros((16, 512, 128))
-    expected[3] = stack(512, 128)
+    expected, bad = np.zeros((16, 512, 128)), np.zeros((16, 512, 128), bool)
+    expected[3], bad[3, 100:200] = module, not raw
     np.testing.assert_array_equal(frame.image.reshape(16, 512, 128), expected)
+    np.testing.assert_array_equal(~frame.mask.reshape(16, 512, 128), bad)
 
 
 def test_truncated_stacks_are_refused(tmp_path: Path) -> None:
