@@ -57,7 +57,7 @@ Step = Refused | tuple[Address, Place]
 
 @dataclass(frozen=True)
 class Errand:
-    """What every worker must know: the model, where it lies and its checksum; mask and .poni file; what is wanted."""
+    """What every worker must know: the model, where it lies and its checksum; mask and geometry file; what is wanted."""
 
     model: str
     sha256: str
@@ -65,6 +65,7 @@ class Errand:
     poni: str | None
     threshold: float | None
     pictures: bool
+    geom: str | None = None
 
 
 @dataclass(frozen=True)
@@ -101,12 +102,12 @@ class _Course:
         self.frames = min(MAX_BUNCH, GROUP * max(1, int(BUNCH_S / seconds / GROUP)))
 
 
-def errand(bundle: Bundle, mask: Any, poni: Any, threshold: float | None, pictures: bool) -> Errand:
+def errand(bundle: Bundle, mask: Any, poni: Any, threshold: float | None, pictures: bool, geom: Any = None) -> Errand:
     """What workers must know to answer with `bundle`. A model that ships is named, as it lies elsewhere on another machine."""
     ships = bundle.folder.parent == SHIPPED
     model = bundle.card["task"] if ships else str(bundle.folder.absolute())
-    mask, poni = (None if path is None else str(Path(path).absolute()) for path in (mask, poni))
-    return Errand(model, bundle.card["sha256"][MODEL], mask, poni, threshold, pictures)
+    mask, poni, geom = (None if path is None else str(Path(path).absolute()) for path in (mask, poni, geom))
+    return Errand(model, bundle.card["sha256"][MODEL], mask, poni, threshold, pictures, geom)
 
 
 def predict_over(
@@ -122,11 +123,11 @@ def predict_over(
     """Answer the frames of `paths` by the workers of a Dask `client`, each line appended to the record in order.
 
     `frames` as in `open_frames`; what the record has is left out. `tell` hears every line, `tally` and `expected` count along.
-    Raises CannotRead where mask or .poni file cannot be used, CannotWrite, BadBundle, and what `cluster.in_order` raises.
+    Raises CannotRead where mask or geometry file cannot be used, CannotWrite, BadBundle, and what `cluster.in_order` raises.
     """
     course = _Course(store.count if store is not None else 0, expected=expected or Expected())
     ahead = AHEAD * max(1, sum(client.nthreads().values()))
-    addresses = find_addresses(paths, named_files(task.mask, task.poni))
+    addresses = find_addresses(paths, named_files(task.mask, task.poni, task.geom))
     skip: Collection[str] = store.done if store is not None else ()  # type: ignore[assignment]
     files = in_order(client, partial(list_files, task), _files(addresses, skip, course), ahead, urgent=True)
     steps = _steps(files, parse_frames(frames), skip, course)
@@ -224,7 +225,7 @@ def _at_hand(task: Errand) -> tuple[Bundle, Child]:
         _kept.pop(thread)[2].close()
     if thread not in _kept:
         bundle = _load(task)
-        _kept[thread] = task, bundle, Child(bundle.size, task.mask, task.poni, TIMEOUT_S, MEMORY_BYTES)
+        _kept[thread] = task, bundle, Child(bundle.size, task.mask, task.poni, TIMEOUT_S, MEMORY_BYTES, task.geom)
     return _kept[thread][1:]
 
 

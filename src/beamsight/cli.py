@@ -55,6 +55,7 @@ def predict(
     json: Flag = False,
     mask: Path | None = None,
     poni: Path | None = None,
+    geom: Path | None = None,
     frames: str | None = None,
     threshold: float | None = None,
     jobs: Jobs = 0,
@@ -86,6 +87,8 @@ def predict(
         Mask file for all frames: 1 = masked.
     poni
         Geometry file of pyFAI.
+    geom
+        Geometry file of CrystFEL, in place of --poni.
     frames
         Which frames of each stack, as `start:stop:step`.
     threshold
@@ -114,8 +117,11 @@ def predict(
         return _usage("predict", f"--threshold {threshold} is no probability; give one between 0 and 1")
     if jobs and (workers is not None or cluster is not None):
         return _usage("predict", "--jobs is for one machine without --workers; each worker has one reading process")
+    if poni is not None and geom is not None:
+        return _usage("predict", "--poni and --geom place the same frames; give one")
     _log(verbose)
-    reading = {"mask": mask, "poni": poni, "frames": frames, "jobs": jobs or max(1, min(8, (os.cpu_count() or 2) - 1))}
+    reading: dict[str, Any] = {"mask": mask, "poni": poni, "geom": geom, "frames": frames}
+    reading["jobs"] = jobs or max(1, min(8, (os.cpu_count() or 2) - 1))
     wanted = Wanted(output, json, overwrite, quiet, not no_report, threshold, workers, cluster)
     return answer_paths(load(model), list(paths), reading, wanted)
 
@@ -156,6 +162,7 @@ def show(
     task: str | None = None,
     mask: Path | None = None,
     poni: Path | None = None,
+    geom: Path | None = None,
     frames: str | None = None,
 ) -> int:
     """Show a frame: its picture, mask, geometry and, with --task, the answer.
@@ -174,6 +181,8 @@ def show(
         Mask file: 1 = masked.
     poni
         Geometry file of pyFAI.
+    geom
+        Geometry file of CrystFEL, in place of --poni.
     frames
         Which frames, as `start:stop:step`; the first of them is shown.
     """
@@ -182,7 +191,7 @@ def show(
     from beamsight.show import draw, facts, save
     from beamsight.sources import read_frames
 
-    with closing_of(cast("Generator[Any]", read_frames([path], mask=mask, poni=poni, frames=frames))) as coming:
+    with closing_of(cast("Generator[Any]", read_frames([path], mask=mask, poni=poni, geom=geom, frames=frames))) as coming:
         frame = next(coming, None)
     if not isinstance(frame, Frame):
         say(f"beamsight: {frame.key}: {frame.reason}" if frame else f"beamsight: {path}: no frame found")

@@ -120,7 +120,9 @@ def _over(run: _Run, tell: Callable[[str], None]) -> None:
     from beamsight.bulk import errand, predict_over
 
     reading, wanted = run.reading, run.wanted
-    task = errand(run.bundle, reading.get("mask"), reading.get("poni"), wanted.threshold, wanted.report and run.store is not None)
+    pictures = wanted.report and run.store is not None
+    mask, poni, geom = (reading.get(name) for name in ("mask", "poni", "geom"))
+    task = errand(run.bundle, mask, poni, wanted.threshold, pictures, geom)
     predict_over(run.client, task, run.paths, run.store, run.tally, reading.get("frames"), run.expected, tell)
 
 
