@@ -22,7 +22,7 @@ LAYERS = {
     "hdf5": 1, "hdf5_meta": 1, "hdf5_find": 1, "images": 1, "tables": 1, "masks": 1, "geometry_files": 1, "archive": 1,
     "archive_files": 1, "archive_write": 1, "archive_check": 1, "chunks": 1,
     "task": 2, "answer": 2, "modelfiles": 2, "runtime": 2, "bundle": 2, "answers": 2, "display": 2, "report": 2, "predict": 2,
-    "cluster": 2, "bulk": 2, "curves": 2,
+    "cluster": 2, "bulk": 2, "curves": 2, "rings": 2, "peakfinder8": 2, "peakfinder8_kernels": 2,
     "tasks": 3,
     "networks": 4, "joint": 4, "coefficients": 4, "blocks": 4, "baselines": 4, "checkpoint": 4,
     "parallel": 4, "trainlog": 4,
