@@ -267,7 +267,7 @@ def test_drawn_pixels_are_different_pixels_of_their_ring() -> None:
 
 def test_threads_change_nothing() -> None:
     rng = np.random.default_rng(0)
-    image = rng.gamma(2, 10, (1500, 1100)).astype(np.float32)
+    image = rng.gamma(2, 10, (1500, 1800)).astype(np.float32)
     y, x = np.indices(image.shape)
     search = prepare(np.hypot(y - 700, x - 300), (), Peakfinder8(0, 4, 1))
     mask = rng.random(image.shape) > 0.1

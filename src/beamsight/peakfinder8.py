@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -183,7 +184,7 @@ def peaks_of(search: Search, image: Singles, mask: NDArray[np.bool_], threads: i
         raise BadFrame(f"peakfinder8: image {image.shape}, mask {mask.shape} and radii {search.ring.shape} must have one shape")
     loops, free = _loops(), np.empty(image.shape, np.uint16)
     pieces = [(n, piece) for n, panel in enumerate(search.panels) for piece in _pieces(panel)]
-    with _spreading(threads) as spread:
+    with _spreading(_worth(threads, image.size)) as spread:
         spread(lambda p: loops.mark(image, mask, search.ring, search.bins, p[1], free), pieces)
         mean, high = _statistics(search, image, free, [p for _, p in pieces], spread)
         bright = spread(lambda p: loops.bright(image, free, high, p[1]), pieces)
@@ -267,14 +268,25 @@ def _pieces(panel: Rectangle) -> Iterator[Rectangle]:
 
 
 @contextmanager
-def _spreading(threads: int | None) -> Iterator[Spread]:
+def _spreading(threads: int) -> Iterator[Spread]:
     """Gives a function that calls another for every item and lists what it returned, in order."""
-    count = threads or len(os.sched_getaffinity(0))
-    if count == 1:
+    if threads == 1:
         yield lambda work, items: [work(item) for item in items]
         return
-    with ThreadPoolExecutor(count) as pool:
-        yield lambda work, items: list(pool.map(work, items))
+    with ThreadPoolExecutor(threads) as pool:
+
+        def spread(work: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+            # Few errands: to hand one over takes as long as a small panel.
+            length = -(-len(items) // (2 * threads))
+            errands = [items[k : k + length] for k in range(0, len(items), length)]
+            return list(chain.from_iterable(pool.map(lambda errand: [work(item) for item in errand], errands)))
+
+        yield spread
+
+
+def _worth(threads: int | None, pixels: int) -> int:
+    """So many threads as asked, or as there are cores, but no more than there are pieces of work."""
+    return max(1, min(threads or len(os.sched_getaffinity(0)), pixels // PIECE_PX))
 
 
 def _loops() -> Any:
