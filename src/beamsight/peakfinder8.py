@@ -2,16 +2,17 @@
 
 A. Barty et al., J. Appl. Cryst. 47, 1118 (2014), with the names, meanings and defaults of CrystFEL's indexamajig.
 
-1. Radial bins. A pixel at r pixels from the beam is in bin rint(r), of the frame as a whole.
-2. Five times, over the trusted pixels of a bin between its limits: mean and deviation; then the limits are
+1. Rings. A pixel at r pixels from the beam lies on ring rint(r), of all panels together.
+2. Five times, over the trusted pixels of a ring between its limits: mean and deviation; then the limits are
    high = max(mean + min_snr deviation, threshold) and low = mean - min_snr deviation.
 3. Pixels above `high` that touch, by side or corner and inside one panel, are a blob. It needs one pixel off the panel's border.
 4. Of a blob of min_pix_count to max_pix_count pixels, the background is the mean of the pixels below `high` in a disc of radius
    2 local_bg_radius about the blob, inside the panel; sigma is their deviation.
-5. total = sum of the blob above background, snr = total / sigma; a peak has snr >= min_snr, and its maximum is not below the
-   largest pixel of the background.
+5. total = sum of the blob above background, snr = total / sigma; a peak has snr >= min_snr, its maximum is not below the
+   largest pixel of the background, and its centre lies on the panel.
 
-Sums are in double, limits and means of bins in single precision, as in the finder's other implementations.
+Sums are in double precision; means and limits of rings are then rounded to single, and the pixel about which the disc lies is
+found in single precision, as OM's compiled finder does: for it, half a pixel is often a tie.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -37,10 +38,11 @@ from beamsight.rings import Places, Rings, draw, rings
 Rectangle = tuple[int, int, int, int]
 Floats = NDArray[np.float64]
 Singles = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 Spread = Callable[[Callable[[Any], Any], Sequence[Any]], list[Any]]
 
 ROUNDS = 5
-# Fast statistics rest on so many trusted pixels of a bin, out of so many drawn once per geometry.
+# Fast statistics rest on so many trusted pixels of a ring, out of so many drawn once per geometry.
 USED, DRAWN = 100, 200
 # Pixels are handed to threads, and sums added up, in pieces of about so many: results do not depend on the threads.
 PIECE_PX = 2**19
@@ -106,14 +108,14 @@ class Peaks:
 class Search:
     """All of a search that frames of one geometry share: `prepare` or `search_of` make it.
 
-    `ring` [H W] bin of a pixel, `bins` (their number) meaning none; `panels` as (y0, y1, x0, x1); `drawn` [bins DRAWN] places
+    `ring` [H W] of every pixel, `count` (their number) meaning none; `panels` as (y0, y1, x0, x1); `drawn` [count DRAWN] places
     y W + x of pixels drawn for fast statistics, None without; `assumed_centre`: the geometry has no centre, and the middle of
     the image was taken for it.
     """
 
     parameters: Peakfinder8
     ring: Rings
-    bins: int
+    count: int
     panels: tuple[Rectangle, ...]
     drawn: Places | None = None
     assumed_centre: bool = False
@@ -121,7 +123,7 @@ class Search:
 
 def find_peaks(
     image: Singles,
-    mask: NDArray[np.bool_],
+    mask: Mask,
     radius_px: Singles,
     panels: tuple[Panel, ...] = (),
     parameters: Peakfinder8 | None = None,
@@ -144,8 +146,8 @@ def prepare(radius_px: NDArray[Any], panels: tuple[Panel, ...], parameters: Peak
     places = tuple((p.y0, p.y1, p.x0, p.x1) for p in panels) or ((0, radius.shape[0], 0, radius.shape[1]),)
     if not all(0 <= y0 < y1 <= radius.shape[0] and 0 <= x0 < x1 <= radius.shape[1] for y0, y1, x0, x1 in places):
         raise BadFrame(f"peakfinder8: a panel lies outside the image {radius.shape}; give the panels of this detector")
-    ring, bins = rings(_within(places, radius), parameters.min_res, parameters.max_res)
-    return Search(parameters, ring, bins, places, draw(ring, bins, DRAWN) if parameters.fast else None)
+    ring, count = rings(_within(places, radius), parameters.min_res, parameters.max_res)
+    return Search(parameters, ring, count, places, draw(ring, count, DRAWN) if parameters.fast else None)
 
 
 def _within(places: Sequence[Rectangle], radius: NDArray[Any]) -> NDArray[Any]:
@@ -173,7 +175,7 @@ def _search_of(geometry: Geometry, parameters: Peakfinder8) -> Search:
     return replace(prepare(placed.radius_px().astype(np.float32), geometry.panels, parameters), assumed_centre=not known)
 
 
-def peaks_of(search: Search, image: Singles, mask: NDArray[np.bool_], threads: int | None = None) -> Peaks:
+def peaks_of(search: Search, image: Singles, mask: Mask, threads: int | None = None) -> Peaks:
     """The peaks of one image [H W] with its mask [H W] (True = trust), by at most so many threads (None: one a core), of which
     the result does not depend. Pixels that are not finite are not trusted.
 
@@ -182,12 +184,11 @@ def peaks_of(search: Search, image: Singles, mask: NDArray[np.bool_], threads: i
     image, mask = np.ascontiguousarray(image, np.float32), np.ascontiguousarray(mask, np.bool_)
     if not image.shape == mask.shape == search.ring.shape:
         raise BadFrame(f"peakfinder8: image {image.shape}, mask {mask.shape} and radii {search.ring.shape} must have one shape")
-    loops, free = _loops(), np.empty(image.shape, np.uint16)
+    loops, free = _loops(), mask.copy()
     pieces = [(n, piece) for n, panel in enumerate(search.panels) for piece in _pieces(panel)]
     with _spreading(_worth(threads, image.size)) as spread:
-        spread(lambda p: loops.mark(image, mask, search.ring, search.bins, p[1], free), pieces)
         mean, high = _statistics(search, image, free, [p for _, p in pieces], spread)
-        bright = spread(lambda p: loops.bright(image, free, high, p[1]), pieces)
+        bright = spread(lambda p: loops.bright(image, free, search.ring, high, p[1]), pieces)
         seeds: list[list[Places]] = [[] for _ in search.panels]
         for (panel, _), places in zip(pieces, bright, strict=True):
             seeds[panel].append(places)
@@ -196,13 +197,13 @@ def peaks_of(search: Search, image: Singles, mask: NDArray[np.bool_], threads: i
 
 
 def _collect(
-    search: Search, image: Singles, free: Rings, mean: Singles, high: Singles, panel: int, seeds: Places
+    search: Search, image: Singles, free: Mask, mean: Singles, high: Singles, panel: int, seeds: Places
 ) -> tuple[Floats, int]:
     """The records [n 7] of the peaks of a panel that are kept, and how many peaks it has."""
     p = search.parameters
-    limits = (p.min_pix_count, p.max_pix_count, 2 * p.local_bg_radius, float(p.min_snr), p.max_peaks)
+    numbers = (p.min_pix_count, p.max_pix_count, 2 * p.local_bg_radius, p.max_peaks)
     found: tuple[Floats, int] = _loops().collect(
-        image, search.ring, free, mean, high, search.bins, search.panels[panel], seeds, *limits
+        image, free, search.ring, mean, high, search.panels[panel], seeds, numbers, float(p.min_snr)
     )
     return found
 
@@ -215,41 +216,45 @@ def _peaks(found: Sequence[tuple[Floats, int]]) -> Peaks:
 
 
 def _statistics(
-    search: Search, image: Singles, free: Rings, pieces: Sequence[Rectangle], spread: Spread
+    search: Search, image: Singles, free: Mask, pieces: Sequence[Rectangle], spread: Spread
 ) -> tuple[Singles, Singles]:
-    """Mean and upper limit [bins + 1] of every bin."""
+    """Mean and upper limit [rings + 1] of every ring."""
+    ring = search.ring
     if search.drawn is not None:
-        image, free, pieces = _drawn(image, free, search.drawn)
-    low, high = (np.full(search.bins + 1, limit, np.float32) for limit in (-EVERYTHING, EVERYTHING))
+        image, free, ring, pieces = _drawn(image, free, search.drawn)
+    mean, low, high = (np.full(search.count + 1, value, np.float32) for value in (0, -EVERYTHING, EVERYTHING))
     low[-1] = high[-1] = np.inf
-    mean = np.zeros(search.bins + 1, np.float32)
+    moving = np.ones(search.count, bool)
     for _ in range(ROUNDS):
-        before = low.copy(), high.copy()
-        parts = spread(partial(_sums, image, free, low, high), pieces)
-        mean[:-1], low[:-1], high[:-1] = _limits(np.sum(parts, 0), search.parameters)
-        if np.array_equal(low, before[0]) and np.array_equal(high, before[1]):
+        # A ring whose limits have settled takes no more part: nothing lies above infinity.
+        part = partial(_sums, image, free, ring, np.where(np.append(moving, False), low, np.float32(np.inf)), high)
+        limits = np.stack(_limits(np.sum(spread(part, pieces), 0), search.parameters))
+        before = np.stack([mean, low, high])[:, :-1]
+        mean[:-1], low[:-1], high[:-1] = now = np.where(moving, limits, before)
+        moving = (now != before)[1:].any(0)
+        if not moving.any():
             break
     return mean, high
 
 
-def _sums(image: Singles, free: Rings, low: Singles, high: Singles, piece: Rectangle) -> Floats:
-    """Number, sum and sum of squares [bins 3] of the pixels of a piece between the limits."""
+def _sums(image: Singles, free: Mask, ring: Rings, low: Singles, high: Singles, piece: Rectangle) -> Floats:
+    """Number, sum and sum of squares [rings 3] of the pixels of a piece between the limits."""
     sums = np.zeros((len(low) - 1, 3))
-    _loops().add(image, free, low, high, piece, sums)
+    _loops().add(image, free, ring, low, high, piece, sums)
     return sums
 
 
-def _drawn(image: Singles, free: Rings, places: Places) -> tuple[Singles, Rings, list[Rectangle]]:
-    """The drawn pixels as an image [bins DRAWN] of their own: the first USED trusted ones of each bin, others NaN."""
-    trusted = (places >= 0) & (free.ravel()[places] != len(places))
+def _drawn(image: Singles, free: Mask, places: Places) -> tuple[Singles, Mask, Rings, list[Rectangle]]:
+    """The drawn pixels as an image [rings DRAWN] of their own, its mask and its rings: the first USED trusted ones of each."""
+    values = image.ravel()[places]
+    trusted = (places >= 0) & free.ravel()[places] & np.isfinite(values)
     trusted &= np.cumsum(trusted, 1) <= USED
-    values = np.where(trusted, image.ravel()[places], np.float32(np.nan))
-    bins = np.repeat(np.arange(len(places), dtype=np.uint16)[:, None], DRAWN, 1)
-    return values, bins, [(0, len(places), 0, DRAWN)]
+    rings_of = np.repeat(np.arange(len(places), dtype=np.uint16)[:, None], DRAWN, 1)
+    return values, trusted, rings_of, [(0, len(places), 0, DRAWN)]
 
 
 def _limits(sums: Floats, parameters: Peakfinder8) -> tuple[Singles, Singles, Singles]:
-    """Mean and limits of bins from number, sum and sum of squares [bins 3]; an empty bin takes no pixel for bright."""
+    """Mean and limits of rings from number, sum and sum of squares [rings 3]; on an empty ring no pixel is bright."""
     n, total, squares = sums.T
     mean = total / np.maximum(n, 1)
     sigma = squares / np.maximum(n, 1) - mean**2

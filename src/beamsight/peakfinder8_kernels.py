@@ -1,8 +1,9 @@
 """The loops of peakfinder8 over pixels, compiled by Numba. Imported when peaks are first looked for.
 
-A place is y * W + x in the image [H W]; a rectangle is (y0, y1, x0, x1), ends not included. `ring` [H W] holds the radial bin
-of every pixel, the highest number meaning none: at that place `low` and `high`, the limits of the bins, are infinite, so that
-such a pixel is neither background nor peak. All loops leave Python's lock, so that threads share an image.
+A place is y * W + x in the image [H W]; a rectangle is (y0, y1, x0, x1), ends not included. `free` [H W]: trusted, and part of no
+blob so far. `ring` [H W] holds the ring of every pixel, the highest number meaning none: at that place `low` and `high`, the
+limits of the rings, are infinite, so that such a pixel is neither background nor peak. Comparisons are written so that values
+that are not finite fail them. All loops leave Python's lock, so that threads share an image.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -10,7 +11,6 @@ such a pixel is neither background nor peak. All loops leave Python's lock, so t
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from beamsight.rings import Places, Rings
 
 Rectangle = tuple[int, int, int, int]
 Limits = NDArray[np.float32]
+Mask = NDArray[np.bool_]
 
 
 def helper(function: Any) -> Any:
@@ -46,54 +47,47 @@ def _array(kind: Any, dimensions: int, readonly: bool = True) -> Any:
 
 IMAGE, MASK, RING = (_array(kind, 2) for kind in (types.float32, types.boolean, types.uint16))
 LIMITS, PLACES, RECTANGLE = _array(types.float32, 1), _array(types.int64, 1), types.UniTuple(types.int64, 4)
-FREE, SUMS = _array(types.uint16, 2, False), _array(types.float64, 2, False)
+FREE, SUMS = _array(types.boolean, 2, False), _array(types.float64, 2, False)
 
 
-@loop(IMAGE, MASK, RING, types.int64, RECTANGLE, FREE)
-def mark(image: Limits, mask: NDArray[np.bool_], ring: Rings, none: int, rectangle: Rectangle, free: Rings) -> None:
-    """Writes into `free` [H W] the bin of every trusted pixel of the rectangle, `none` for others."""
+@loop(IMAGE, MASK, RING, LIMITS, LIMITS, RECTANGLE, SUMS)
+def add(
+    image: Limits, free: Mask, ring: Rings, low: Limits, high: Limits, rectangle: Rectangle, sums: NDArray[np.float64]
+) -> None:
+    """Adds to `sums` [rings 3] number, sum and sum of squares of the pixels of each ring between its limits."""
     y0, y1, x0, x1 = rectangle
     for y in range(y0, y1):
         for x in range(x0, x1):
-            free[y, x] = ring[y, x] if mask[y, x] and isfinite(image[y, x]) else none
-
-
-@loop(IMAGE, RING, LIMITS, LIMITS, RECTANGLE, SUMS)
-def add(image: Limits, free: Rings, low: Limits, high: Limits, rectangle: Rectangle, sums: NDArray[np.float64]) -> None:
-    """Adds to `sums` [bins 3] number, sum and sum of squares of the pixels of each bin between its limits."""
-    y0, y1, x0, x1 = rectangle
-    for y in range(y0, y1):
-        for x in range(x0, x1):
-            b, value = free[y, x], image[y, x]
-            if low[b] < value < high[b]:
+            k, value = ring[y, x], image[y, x]
+            if free[y, x] and low[k] < value < high[k]:
                 exact = float(value)
-                sums[b, 0] += 1
-                sums[b, 1] += exact
-                sums[b, 2] += exact * exact
+                sums[k, 0] += 1
+                sums[k, 1] += exact
+                sums[k, 2] += exact * exact
 
 
-@loop(IMAGE, RING, LIMITS, RECTANGLE)
-def bright(image: Limits, free: Rings, high: Limits, rectangle: Rectangle) -> Places:
-    """Places of the pixels of the rectangle above the limit of their bin, row by row."""
+@loop(IMAGE, MASK, RING, LIMITS, RECTANGLE)
+def bright(image: Limits, free: Mask, ring: Rings, high: Limits, rectangle: Rectangle) -> Places:
+    """Places of the pixels of the rectangle above the limit of their ring, row by row."""
     y0, y1, x0, x1 = rectangle
     # Memory that is never touched is never taken: this costs what is found.
     places = np.empty((y1 - y0) * (x1 - x0), np.int64)
     n = 0
     for y in range(y0, y1):
         for x in range(x0, x1):
-            if image[y, x] > high[free[y, x]]:
+            if free[y, x] and high[ring[y, x]] < image[y, x] < np.inf:
                 places[n] = y * image.shape[1] + x
                 n += 1
     return places[:n].copy()
 
 
 @helper
-def grow(image: Limits, free: Rings, high: Limits, none: int, panel: Rectangle, seed: int, places: Places) -> int:
+def grow(image: Limits, free: Mask, ring: Rings, high: Limits, panel: Rectangle, seed: int, places: Places) -> int:
     """Writes into `places` the bright pixels of the panel joined to `seed` by side or corner, in the order in which they are met,
-    and sets `free` to `none` there. Their number."""
+    which are no longer `free` then. Their number."""
     y0, y1, x0, x1 = panel
     width = image.shape[1]
-    free[seed // width, seed % width] = none
+    free[seed // width, seed % width] = False
     places[0] = seed
     n, done = 1, 0
     while done < n:
@@ -101,8 +95,8 @@ def grow(image: Limits, free: Rings, high: Limits, none: int, panel: Rectangle, 
         done += 1
         for j in range(max(y - 1, y0), min(y + 2, y1)):
             for i in range(max(x - 1, x0), min(x + 2, x1)):
-                if image[j, i] > high[free[j, i]]:
-                    free[j, i] = none
+                if free[j, i] and high[ring[j, i]] < image[j, i] < np.inf:
+                    free[j, i] = False
                     places[n] = j * width + i
                     n += 1
     return n
@@ -129,14 +123,14 @@ def centre(
 
 @helper
 def surroundings(
-    image: Limits, free: Rings, high: Limits, none: int, panel: Rectangle, y: int, x: int, reach: int
+    image: Limits, free: Mask, ring: Rings, high: Limits, panel: Rectangle, y: int, x: int, reach: int
 ) -> tuple[int, float, float, float]:
     """Number, mean, deviation and largest (0 or more) of the background pixels of the panel within `reach` of (y, x)."""
-    n, total, squares, largest = 0, 0.0, 0.0, 0.0
+    n, total, squares, largest, none = 0, 0.0, 0.0, 0.0, len(high) - 1
     for j in range(max(y - reach, panel[0]), min(y + reach, panel[1])):
         for i in range(max(x - reach, panel[2]), min(x + reach, panel[3])):
-            b, value = free[j, i], float(image[j, i])
-            if b != none and value < high[b] and (j - y) ** 2 + (i - x) ** 2 <= reach * reach:
+            k, value = ring[j, i], float(image[j, i])
+            if free[j, i] and k != none and -np.inf < value < high[k] and (j - y) ** 2 + (i - x) ** 2 <= reach * reach:
                 n += 1
                 total += value
                 squares += value * value
@@ -164,15 +158,15 @@ def measure(image: Limits, places: Places, level: float) -> tuple[float, float, 
 
 @helper
 def examine(
-    image: Limits, ring: Rings, free: Rings, mean: Limits, high: Limits, none: int, panel: Rectangle,
-    places: Places, reach: int, min_snr: float, record: NDArray[np.float64],
+    image: Limits, free: Mask, ring: Rings, mean: Limits, high: Limits, panel: Rectangle, places: Places, reach: int,
+    min_snr: float, record: NDArray[np.float64],
 ) -> bool:  # fmt: skip
     """Whether the blob at `places` is a peak; then `record` is (y, x, pixels, total, maximum, sigma, snr)."""
     weight, y_rough, x_rough = centre(image, ring, mean, panel, places)
     if not weight >= 1e-10:
         return False
     y, x = panel[0] + int(np.rint(y_rough)), panel[2] + int(np.rint(x_rough))
-    n, level, sigma, largest = surroundings(image, free, high, none, panel, y, x, reach)
+    n, level, sigma, largest = surroundings(image, free, ring, high, panel, y, x, reach)
     if n == 0:
         level, sigma = float(mean[ring[y, x]]), 0.01
     total, maximum, counts, y_px, x_px = measure(image, places, level)
@@ -185,27 +179,24 @@ def examine(
     return True
 
 
-@loop(
-    IMAGE, RING, FREE, LIMITS, LIMITS, types.int64, RECTANGLE, PLACES, types.int64, types.int64, types.int64,
-    types.float64, types.int64,
-)  # fmt: skip
+@loop(IMAGE, FREE, RING, LIMITS, LIMITS, RECTANGLE, PLACES, types.UniTuple(types.int64, 4), types.float64)
 def collect(
-    image: Limits, ring: Rings, free: Rings, mean: Limits, high: Limits, none: int, panel: Rectangle, seeds: Places,
-    min_pixels: int, max_pixels: int, reach: int, min_snr: float, most: int,
+    image: Limits, free: Mask, ring: Rings, mean: Limits, high: Limits, panel: Rectangle, seeds: Places,
+    numbers: tuple[int, int, int, int], min_snr: float,
 ) -> tuple[NDArray[np.float64], int]:  # fmt: skip
-    """The first `most` peaks [n 7] of a panel, in the order of their seeds, and how many there are in all."""
+    """The first peaks [n 7] of a panel, in the order of their seeds, and how many there are in all. `numbers`: least and most
+    pixels of a peak, radius of its surroundings, and how many peaks are kept."""
     y0, y1, x0, x1 = panel
+    min_pixels, max_pixels, reach, most = numbers
     places = np.empty((y1 - y0) * (x1 - x0), np.int64)
     records, record = np.empty((min(most, len(seeds)), 7)), np.empty(7)
     found = 0
     for seed in seeds:
         y, x = seed // image.shape[1], seed % image.shape[1]
-        if free[y, x] == none or y <= y0 or y >= y1 - 1 or x <= x0 or x >= x1 - 1:
+        if not free[y, x] or y <= y0 or y >= y1 - 1 or x <= x0 or x >= x1 - 1:
             continue
-        n = grow(image, free, high, none, panel, seed, places)
-        if min_pixels <= n <= max_pixels and examine(
-            image, ring, free, mean, high, none, panel, places[:n], reach, min_snr, record
-        ):
+        n = grow(image, free, ring, high, panel, seed, places)
+        if min_pixels <= n <= max_pixels and examine(image, free, ring, mean, high, panel, places[:n], reach, min_snr, record):
             if found < most:
                 records[found] = record
             found += 1
