@@ -34,7 +34,7 @@ class Task:
     `draw(rng)` gives a scene, a frozen dataclass of numbers and fixed-size arrays; `place(scene, shape)` its Geometry;
     `render(scenes, shape)` the mean photons a pixel [B H W] of `columns(scenes)`; `detector(rng)` the Detector of one frame;
     `label(scenes, exposed)` the truth [B T]: 1 present, 0 absent, NaN doubtful.
-    `expose(scenes, detectors, shape, seeds)` what detectors of its own make of scenes, an Exposed of another kind; None for `Detector`.
+    `expose(scenes, detectors, shape, seeds)` what detectors of its own make of scenes; None where they are each a `Detector`.
     `locate(scenes, exposed)` where on a grid of cells what is asked lies [B h w]: 1, 0, NaN doubtful; None where nothing has a
     place. `in_runs` where frames of a run share more than chance has it: `draw` and `detector` are then given (seed, index).
     `views` the views by name that suit the task; `sweeps` {field of Detector or disturbance: values from mild to bad} where they
