@@ -18,7 +18,8 @@ class Answer:
     """What is said of the frame `key`: `answer`, a list of tags or one name; `probability` {name: 0...1}; `doubtful`, the
     names whose probability lies where the model is often wrong; `seconds` the answer took. `centre_px` (y, x) of the beam as the
     image tells it, only where the file gives none, and `centre_error_px`, within which it lies in two of three frames. `places`,
-    of models that tell them: the tiles of 64 x 64 px (row, column, probability) that hold what is asked.
+    of models that tell them: the tiles of 64 x 64 px (row, column, probability) that hold what is asked. `reasons`
+    what else speaks for or against it, in what JSON holds; `state`, numbers by which a run is watched (`shift.state_of`).
 
     Where `error` is given, the frame was refused and the rest is empty.
     """
@@ -32,6 +33,8 @@ class Answer:
     centre_px: tuple[float, float] | None = None
     centre_error_px: float | None = None
     places: list[tuple[int, int, float]] | None = None
+    reasons: dict[str, Any] | None = None
+    state: list[float | None] | None = None
 
     @property
     def centre(self) -> str:
@@ -55,10 +58,11 @@ class Answer:
             "seconds": round(self.seconds, 5),
         }
         del values["error"]
-        if self.places is None:
-            del values["places"]
-        else:
+        if self.places is not None:
             values["places"] = [(y, x, round(p, 4)) for y, x, p in self.places]
+        for name in ("places", "reasons", "state"):
+            if values[name] is None:
+                del values[name]
         if self.centre_px is None:
             del values["centre_px"], values["centre_error_px"]
         else:

@@ -225,7 +225,7 @@ def _at_hand(task: Errand) -> tuple[Bundle, Child]:
         _kept.pop(thread)[2].close()
     if thread not in _kept:
         bundle = _load(task)
-        _kept[thread] = task, bundle, Child(bundle.size, task.mask, task.poni, TIMEOUT_S, MEMORY_BYTES, task.geom)
+        _kept[thread] = task, bundle, Child(bundle.fitted, task.mask, task.poni, TIMEOUT_S, MEMORY_BYTES, task.geom)
     return _kept[thread][1:]
 
 

@@ -89,9 +89,9 @@ class Bundle:
         return int(self.card["size"])
 
     @property
-    def native(self) -> bool:
-        """Whether frames of any size are seen pixel by pixel, not fitted to a square."""
-        return bool(self.card.get("view") == "contrast")
+    def fitted(self) -> int | None:
+        """Side in pixels of the square that frames are fitted to; None where they are seen pixel by pixel, of any size."""
+        return None if self.card.get("view") == "contrast" else self.size
 
     def predict(
         self, frames: Asked | Iterable[Asked], batch: int = 16, threshold: float | Sequence[float] | None = None
@@ -145,7 +145,8 @@ class Bundle:
             return {}
         probability = 1 / (1 + np.exp(-np.clip(known["scale"] * found["tiles"][row] + known["shift"], -60, 60)))
         y, x = np.nonzero(probability >= known["threshold"])
-        return {"places": [(int(i), int(j), float(probability[i, j])) for i, j in zip(y, x, strict=True)]}
+        places = [(int(i), int(j), float(probability[i, j])) for i, j in zip(y, x, strict=True)]
+        return {"places": places, "reasons": {"spots": round(float(found["number"][row]), 1)}}
 
     def _centre(self, seen: Seen, found: Found, row: int) -> dict[str, Any]:
         """What an answer says of a centre that the file does not give: where it is in the file's pixels, and how surely."""
@@ -161,7 +162,7 @@ class Bundle:
         """(frames and what is wrong with them, the graph's outputs of the good ones, seconds a frame) of each batch."""
         coming = iter(_each(frames))
         with self._compiling("_single" if _is_one(frames) else "_graph") as graph:
-            for group in _groups((_seen(f, None if self.native else self.size) for f in coming), batch):
+            for group in _groups((_seen(f, self.fitted) for f in coming), batch):
                 start = time.perf_counter()
                 good = [seen.item for seen in group if seen.trouble is None]
                 found = _infer(graph(), good) if good else {}

@@ -129,7 +129,7 @@ def graph_of(whole: Whole, size: int) -> bytes:
     axes = {0: torch.export.Dim("N")}
     if isinstance(whole.network, Spots):
         # Frames of any size, in whole tiles.
-        outputs, sides = [*outputs, "tiles"], (torch.export.Dim("rows"), torch.export.Dim("columns"))
+        outputs, sides = [*outputs, "tiles", "number"], (torch.export.Dim("rows"), torch.export.Dim("columns"))
         axes |= {1: TILE * sides[0], 2: TILE * sides[1]}
     with warnings.catch_warnings():
         # What the exporter says of its own insides is nothing that a user could act on.

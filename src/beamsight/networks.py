@@ -14,7 +14,7 @@ from beamsight.baselines import VGG, AlexNet, HitNet, TileNet
 from beamsight.blocks import Residual, halve
 from beamsight.errors import BeamsightError
 from beamsight.joint import EMBEDDING, Joint
-from beamsight.spots import Spots, tiles
+from beamsight.spots import Spots, expected, tiles
 from beamsight.views import struck
 
 
@@ -80,7 +80,7 @@ class Whole(nn.Module):
         not trusted."""
         if isinstance(self.network, Spots):
             logits, embedding, cells = self.network(self.view(counts, mask))
-            return logits, embedding, tiles(cells)
+            return logits, embedding, tiles(cells), expected(cells)
         mask = mask * (1 - struck(counts, mask))
         return judged(self.network, self.view(counts, mask), counts, mask, centre)
 

@@ -109,7 +109,7 @@ def _here(run: _Run, tell: Callable[[str], None]) -> None:
     """The answers of this process."""
     store, wanted = run.store, run.wanted
     skip = cast("Collection[str]", store.done if store is not None else ())
-    reading = {"size": run.bundle.size, "skip": skip, "expected": run.expected, **run.reading}
+    reading = {"size": run.bundle.fitted, "skip": skip, "expected": run.expected, **run.reading}
     with closing_of(cast("Generator[Any]", read_frames(run.paths, **reading))) as frames:
         told = (lambda answer: tell(answer.line())) if wanted.json else (lambda _: tell(""))
         predict_into(store, run.bundle, frames, run.tally, wanted.threshold, wanted.report, told, lambda: run.expected.frames)

@@ -53,8 +53,12 @@ def told(cells: Tensor) -> Tensor:
     """Logits of cells [N h w] to what a count rests on [N len(RANKS) + 1]: some of the highest, and the log of how many."""
     flat = cells.flatten(1)
     top = flat.topk(RANKS[-1], 1).values
-    expected = torch.log1p(torch.sigmoid(flat).sum(1, keepdim=True))
-    return torch.cat([top[:, [rank - 1 for rank in RANKS]] / 4, expected], 1)
+    return torch.cat([top[:, [rank - 1 for rank in RANKS]] / 4, torch.log1p(expected(cells))[:, None]], 1)
+
+
+def expected(cells: Tensor) -> Tensor:
+    """How many of the cells hold a spot, [N], by their logits [N h w]."""
+    return torch.sigmoid(cells).sum((1, 2))
 
 
 def any_in_tile(places: Tensor | None) -> Tensor:
