@@ -188,7 +188,8 @@ def collect(
     pixels of a peak, radius of its surroundings, and how many peaks are kept."""
     y0, y1, x0, x1 = panel
     min_pixels, max_pixels, reach, most = numbers
-    places = np.empty((y1 - y0) * (x1 - x0), np.int64)
+    # Blobs are made of seeds.
+    places = np.empty(len(seeds), np.int64)
     records, record = np.empty((min(most, len(seeds)), 7)), np.empty(7)
     found = 0
     for seed in seeds:
