@@ -1,4 +1,4 @@
-"""What a run keeps of its frames beside their answers: pictures for the page and, where a model may be unsure, the sum of hits."""
+"""What a run keeps of its frames beside their answers: pictures for the page; where a model may be unsure, the sum of hits."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 

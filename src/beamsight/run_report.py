@@ -27,7 +27,7 @@ from beamsight.run_charts import chance_chart, change_chart, hit_chart, styles
 from beamsight.seen import Seen, seen
 from beamsight.shift import ENOUGH, FIRST, STATE, Watch
 
-BINS = 200
+BINS, FEWEST = 200, 25  # of a course at most, and frames in one at least
 STEPS = 10_000  # of a probability that is told with four decimals
 BLOCK = 1024  # states that are followed at once
 POWDER_PX, POWDER_QUALITY = 448, 80
@@ -42,8 +42,8 @@ def is_run(about: dict[str, Any]) -> bool:
 class Course:
     """What one pass over a record of `frames` lines gathers, G groups being the names and UNSURE.
 
-    `bins` [B G] frames of each group in each of `size` frames; `chances` [G STEPS + 1] frames by the probability of the last name;
-    `scores` [B] the highest of the watch in each bin (NaN: nothing known); `alarm_at` the frames after which it was raised.
+    `bins` [B G] frames of each group in each of `size` frames; `chances` [G STEPS + 1] frames by the probability of the last
+    name; `scores` [B] the highest of the watch in each bin (NaN: nothing known); `alarm_at` the frames after which it was raised.
     """
 
     names: Sequence[str]
@@ -58,7 +58,7 @@ class Course:
     alarm_at: int | None = None
 
     def __post_init__(self) -> None:
-        self.size = max(1, -(-self.frames // BINS))
+        self.size = max(FEWEST, -(-self.frames // BINS))
         self.groups = {name: i for i, name in enumerate((*self.names, UNSURE))}
         count = -(-self.frames // self.size)
         self._bins = [[0] * len(self.groups) for _ in range(count)]
@@ -156,11 +156,9 @@ def verdict(course: Course) -> list[tuple[str, str]]:
     """(what: "calm", "alarm" or "unknown"; in words), first of changes along the run, then of how far it lies from those of the
     calibration."""
     if course.watch is None:
-        return [
-            ("unknown", "Not watched: the model's card does not say what normal runs are like, so that no alarm can be raised.")
-        ]
+        return [("unknown", "No alarm can be raised: the model's card does not say what normal runs are like.")]
     if not course.states:
-        return [("unknown", "Not watched: the record does not say what the frames are like, so that no alarm can be raised.")]
+        return [("unknown", "No alarm can be raised: the record does not say what its frames are like.")]
     return [_changed(course, course.watch), _far(course.watch)]
 
 
@@ -171,23 +169,17 @@ def _changed(course: Course, watch: Watch) -> tuple[str, str]:
     if watch.frames < FIRST + ENOUGH:
         return "unknown", f"Too short to tell whether it changes: {watch.frames:,} frames; {FIRST + ENOUGH} are needed."
     highest = np.nanmax(course.scores)
-    return "calm", f"No alarm: in {watch.frames:,} frames the run changed by at most {highest:.0%} of what raises one."
+    return "calm", f"In {watch.frames:,} frames the run changed by at most {highest:.0%} of what raises one."
 
 
 def _far(watch: Watch) -> tuple[str, str]:
-    far, known = watch.distance, watch.normal.get("runs", "the")
+    far, known = watch.distance, f"{watch.normal.get('runs', '')} runs of the calibration"
     if math.isnan(far):
-        return "unknown", f"Too short to compare with the runs of the calibration: {ENOUGH} frames are needed."
-    least = f"furthest off is {watch.strangest}"
+        return "unknown", f"Too short to compare with the {known}: {ENOUGH} frames are needed."
     if far <= 1:
-        return (
-            "calm",
-            f"Its start is like the {known} runs of the calibration: {far:.2f} of the distance that one in 100 of them exceeds.",
-        )
-    return (
-        "alarm",
-        f"Its start is unlike the {known} runs of the calibration: {far:.1f} times the distance that one in 100 of them exceeds; {least}.",
-    )
+        return "calm", f"Its start is like the {known}: {far:.2f} of the distance that one in 100 of them exceeds."
+    words = f"Its start is unlike the {known}: {far:.1f} times the distance that one in 100 of them exceeds"
+    return "alarm", f"{words}; furthest off is {watch.strangest}. Its answers may be worse than stated."
 
 
 @dataclass(frozen=True)

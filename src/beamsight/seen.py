@@ -17,8 +17,8 @@ MOST_TILES = 400  # are drawn, the likeliest
 
 @dataclass(frozen=True)
 class Seen:
-    """A picture as a data URL ("" where there is none); the pixels [height width] that it shows, and `tiles` on them as the path of
-    an SVG ("" where none are marked), with what is said of them."""
+    """A picture as a data URL ("" where there is none); the pixels [height width] that it shows, and `tiles` on them as the path
+    of an SVG ("" where none are marked), with what is said of them."""
 
     url: str
     height: int = 0

@@ -177,7 +177,7 @@ class Watch:
 def changed(first: Floats, last: Floats, drift: Floats) -> Floats:
     """[F] how far the median of frames `last` [n F] lies from that of `first` [m F], in standard errors to which what drifts in
     normal runs, `drift` [F], is added. What was seen and no longer is, or the other way round, has changed without limit."""
-    return _scores(first, _median(last)[None], np.array([len(last)]), drift)[0]
+    return np.asarray(_scores(first, _median(last)[None], np.array([len(last)]), drift)[0])
 
 
 def _scores(first: Floats, now: Floats, frames: NDArray[np.int64], drift: Floats) -> Floats:
@@ -186,7 +186,8 @@ def _scores(first: Floats, now: Floats, frames: NDArray[np.int64], drift: Floats
     spread = np.maximum(1.4826 * _median(np.abs(first - before)), FEWEST)
     error = 1.2533 * spread * np.sqrt(1 / len(first) + 1 / frames)[:, None]
     scores = np.abs(now - before) / np.hypot(error, drift)
-    return np.where(np.isnan(before) & np.isnan(now), 0.0, np.where(np.isnan(scores), np.inf, scores))
+    known = np.where(np.isnan(scores), np.inf, scores)
+    return np.asarray(np.where(np.isnan(before) & np.isnan(now), 0.0, known))
 
 
 def _course(first: Floats, later: Floats, drift: Floats) -> Floats:
