@@ -13,6 +13,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
@@ -129,7 +130,7 @@ def write_report(folder: Path, about: dict[str, Any]) -> Path:
         names=sorted(said, key=lambda n: (-summary.tags.get(n, 0), said.index(n))),
         run=section_of(folder, about, summary.frames) if is_run(about) else None,
         cards=_cards(folder, spacing(summary.frames)),
-        refusals=_refusals(folder),
+        refusals=_refusals(folder, summary.refused),
         step=spacing(summary.frames),
         max_refusals=MAX_REFUSALS,
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
@@ -156,17 +157,14 @@ def page_template(name: str) -> Any:
 
 
 def _cards(folder: Path, step: int) -> Iterator[Card]:
-    for number, answer in enumerate(read_answers(folder)):
-        if number % step == 0 and answer.error is None:
+    for number, answer in zip(count(0, step), read_answers(folder, step), strict=False):
+        if answer.error is None:
             yield Card(number, answer, title_of(answer.key), seen(_picture(folder, number), answer))
 
 
-def _refusals(folder: Path) -> Iterator[Answer]:
-    shown = 0
-    for answer in read_answers(folder):
-        if answer.error is not None and shown < MAX_REFUSALS:
-            shown += 1
-            yield answer
+def _refusals(folder: Path, refused: int) -> Iterator[Answer]:
+    # The record is read no further than is needed.
+    yield from islice((a for a in read_answers(folder) if a.error is not None), min(refused, MAX_REFUSALS))
 
 
 def title_of(key: str) -> str:

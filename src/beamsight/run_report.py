@@ -205,6 +205,7 @@ def section_of(folder: Path, about: dict[str, Any], frames: int) -> dict[str, An
     """What the template says of a run whose record has so many lines. Raises CannotWrite where its sum of hits is broken."""
     course = course_of(folder, about, frames)
     told, last = shares(course), course.names[-1]
+    hits = next(share.count for share in told if share.name == last)
     charts = [
         hit_chart(course.bins, course.names, course.size, frames),
         chance_chart(course.chances.sum(0), last, about["sure"]),
@@ -222,7 +223,8 @@ def section_of(folder: Path, about: dict[str, Any], frames: int) -> dict[str, An
         "course": course,
         "apart": _looks(folder, course, APART),
         "least": _looks(folder, course, LEAST),
-        "powder": _powder(folder, next(share.count for share in told if share.name == last)),
+        "powder": _powder(folder, hits),
+        "hits": hits,
     }
 
 
