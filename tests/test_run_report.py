@@ -192,7 +192,7 @@ def test_a_page_says_what_it_cannot_know(tmp_path: Path) -> None:
     assert "disagree" not in page
     assert "the model's card does not say what normal runs are like".replace("'", "&#39;") in made(tmp_path / "no", answers(300))
     few = text_of(made(tmp_path / "few", answers(60), ABOUT | {"normal": NORMAL}))
-    assert "Too short to tell whether it changes: 58 frames; 88 are needed" in few
+    assert "Too short to tell whether it changes: 88 frames are needed, 58 are known" in few
     one = text_of(made(tmp_path / "one", answers(1), ABOUT | {"normal": NORMAL}))
     assert "Too short to compare" in one
     for n, run in enumerate(([], [Answer("k", error="torn")] * 30)):

@@ -167,7 +167,7 @@ def _changed(course: Course, watch: Watch) -> tuple[str, str]:
         words = replace(watch.alarm, frames=course.alarm_at or watch.alarm.frames).words
         return "alarm", f"The run has changed: {words}. Answers from there on may be worse than stated."
     if watch.frames < FIRST + ENOUGH:
-        return "unknown", f"Too short to tell whether it changes: {watch.frames:,} frames; {FIRST + ENOUGH} are needed."
+        return "unknown", f"Too short to tell whether it changes: {FIRST + ENOUGH} frames are needed, {watch.frames} are known."
     highest = np.nanmax(course.scores)
     return "calm", f"In {watch.frames:,} frames the run changed by at most {highest:.0%} of what raises one."
 
