@@ -2,7 +2,12 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import atexit
+import shutil
+import tempfile
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,10 +15,12 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 
 from beamsight.detector import Detector, Exposed, offsets
+from beamsight.export import export
 from beamsight.frame import Geometry
 from beamsight.recipe import Recipe
 from beamsight.targets import OneOf
 from beamsight.task import Task
+from beamsight.train import train
 
 SIDE, MOST, CELL = 128, 12, 8
 RUN, SHOT = 30, 31
@@ -75,6 +82,14 @@ RECIPE = Recipe(
     view="contrast", network="spots", size=SIDE, steps=120, batch=16, learning_rate=3e-3, warmup=5, precision="fp32",
     mirror=True, rotate=True, validate_every=60, validation=128,
 )  # fmt: skip
-TOY_SPOTS = Task("toy-spots", "Spots or none?", OneOf(("none", "spots")), (SIDE, SIDE), draw, place, render, detector, label,
+TOY_SPOTS = Task("toy-spots", "Spots or none?", OneOf(("miss", "hit")), (SIDE, SIDE), draw, place, render, detector, label,
                  locate=locate, in_runs=True, views=("contrast",), recipe=RECIPE,
                  sweeps={"exposure": (1.0, 0.3)})  # fmt: skip
+
+
+@cache
+def trained() -> Path:
+    """The folder of a model that has learnt it; made once, gone with this process."""
+    folder = Path(tempfile.mkdtemp(prefix="toy-spots-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return export(train(TOY_SPOTS, folder / "run", ahead=0), folder / "bundle", TOY_SPOTS, 192, 96)

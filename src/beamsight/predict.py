@@ -18,6 +18,8 @@ from beamsight.display import thumbnail
 from beamsight.frame import Frame
 from beamsight.report import is_shown, keep_picture, write_report
 
+Examine = Callable[[Frame, Answer], Answer]
+
 
 @dataclass
 class Tally:
@@ -59,7 +61,8 @@ def about_run(bundle: Bundle, command: str, options: dict[str, Any]) -> dict[str
     card = bundle.card
     kept = {k: card[k] for k in ("task", "question", "version", "threshold")} | {"kind": card["target"]["kind"]}
     names = {"names": list(bundle.target.names), "model": bundle.name, "sha256": card["sha256"][MODEL]}
-    return kept | names | {"beamsight": own, "command": command, "options": options}
+    judging = {k: card[k] for k in ("sure", "normal") if card.get(k)}
+    return kept | judging | names | {"beamsight": own, "command": command, "options": options}
 
 
 def predict_into(
@@ -71,14 +74,16 @@ def predict_into(
     pictures: bool = True,
     tell: Callable[[Answer], None] | None = None,
     known: Callable[[], int] = lambda: 0,
+    examine: Examine | None = None,
 ) -> None:
     """Answer `frames`, each appended to the record at once; `tell` hears every answer; `tally` counts along.
 
-    `known` says how many frames the record will have at least: pictures that its page will not show are not made.
+    `known` says how many frames the record will have at least: pictures that its page will not show are not made. `examine` adds
+    to each answer what else the frame tells.
 
     Raises CannotWrite where the record or a thumbnail cannot be written; what was written before stays whole.
     """
-    for item, answer in answered(bundle, frames, tally, threshold):
+    for item, answer in answered(bundle, frames, tally, threshold, examine):
         if store is not None:
             # The picture first: a line that is there is never looked at again.
             if pictures and isinstance(item, Frame) and is_shown(store.count, known()):
@@ -91,12 +96,17 @@ def predict_into(
 
 
 def answered(
-    bundle: Bundle, frames: Iterable[Frame | Refusal], tally: Tally, threshold: float | None = None
+    bundle: Bundle,
+    frames: Iterable[Frame | Refusal],
+    tally: Tally,
+    threshold: float | None = None,
+    examine: Examine | None = None,
 ) -> Iterator[tuple[Frame | Refusal, Answer]]:
     """Each of `frames` with its answer, in order; the time spent waiting for frames goes into `tally`."""
     waiting: deque[Frame | Refusal] = deque()
     for answer in bundle.predict(_watched(frames, waiting, tally), threshold=threshold):
-        yield waiting.popleft(), answer
+        item = waiting.popleft()
+        yield item, answer if examine is None or not isinstance(item, Frame) else examine(item, answer)
 
 
 def _watched(frames: Iterable[Any], waiting: deque[Any], tally: Tally) -> Iterator[Any]:
