@@ -1,0 +1,239 @@
+"""One shot of a run: what was in the beam, the mean photons of any window of the detector, and what can be seen there."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.random import Generator, default_rng
+from numpy.typing import NDArray
+
+from beamsight.modules import ModulesExposed, expose_modules
+from beamsight.physics.azimuth import texture
+from beamsight.physics.backgrounds import passed, scattered
+from beamsight.physics.bragg import Camera, Grain, Pulse, Spots, brightest, brighter_neighbour, draw_pulse, spots
+from beamsight.physics.cells import draw_rotation
+from beamsight.physics.columns import rows_of
+from beamsight.physics.draws import log_uniform as _log
+from beamsight.physics.places import Places, places
+from beamsight.physics.spots import Seen, add_spots, counted_once, see_spots
+from beamsight.runs import DRIFTING, FRAMES_PER_RUN, SHOT, Run, draw_run, run_of
+
+SPOTS = 2048  # kept of a frame; what is left out is lower than all that are kept
+HIT = 10  # visible spots
+MISS_NAME, WEAK_NAME, HIT_NAME = NAMES = ("miss", "weak", "hit")
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One frame as drawn numbers: the `run` and the `frame` in it, where its window lies, what is in the beam.
+
+    `panels` [256 14] as in `physics.places`; `height`, `width` of the whole stored image, `window_y`, `window_x` in 0-1 where a smaller
+    window is cut; `spot_*` [2048] as in `physics.bragg`, the highest first, none where `spot_ph` is 0, `spot_near` the number of a higher
+    spot that it merges with or -1; all else as in `physics.backgrounds`.
+    """
+
+    run: int
+    frame: int
+    panels: Any
+    height: int
+    width: int
+    window_y: float
+    window_x: float
+    wavelength_m: float
+    pixel_rad: float
+    reach_px: float
+    crystals: int
+    spot_y: Any
+    spot_x: Any
+    spot_ph: Any
+    spot_along: Any
+    spot_across: Any
+    spot_near: Any
+    flat_ph: float
+    air_ph: float
+    air_q: float
+    ring_ph: Any
+    ring_q: Any
+    ring_low: Any
+    ring_high: Any
+    ice_ph: float
+    ice_sd: float
+    ice_azimuth: Any
+    streak_ph: float
+    streak_angle: float
+    streak_px: float
+    streak_width_px: float
+    stop_px: float
+    stop_arm_px: float
+    stop_angle: float
+    stop_soft_px: float
+    stop_share: float
+    shade_angle: Any
+    shade_px: Any
+    shade_soft_px: Any
+    shade_share: Any
+
+
+@lru_cache(maxsize=4096)
+def run_numbered(seed: int, number: int) -> Run:
+    """`draw_run`, remembered: two thousand runs take turns."""
+    return draw_run(seed, number)
+
+
+def draw_shot(seed: int, index: int) -> Shot:
+    """The shot of example `index`: a pure function of (seed, index)."""
+    number, frame = run_of(index)
+    return shot_of(run_numbered(seed, number), frame, default_rng([seed, index, SHOT]))
+
+
+def shot_of(run: Run, frame: int, rng: Generator) -> Shot:
+    """One shot of a run, its `frame`-th, with all that changes from shot to shot."""
+    built = run.layout()
+    low_y, high_y, low_x, high_x = built.bounds_px
+    y, x = run.middle_px
+    bounds = (low_y + y, high_y + y, low_x + x, high_x + x)
+    camera = Camera(run.distance_m, built.pixel_m, bounds, run.blur_px)
+    factor = _factors(rng, run, frame)
+    pulse = draw_pulse(rng, run.wavelength_m * rng.normal(1, 5e-4), run.bandwidth, run.seeded, run.divergence_rad)
+    crystals, found = _crystals(rng, run, pulse, camera, factor["beam"])
+    return Shot(
+        run=run.number,
+        frame=frame,
+        panels=built.table(run.middle_px),
+        height=built.shape[0],
+        width=built.shape[1],
+        window_y=rng.random(),
+        window_x=rng.random(),
+        wavelength_m=pulse.wavelength_m,
+        pixel_rad=built.pixel_m / run.distance_m,
+        reach_px=float(np.hypot(max(map(abs, bounds[:2])), max(map(abs, bounds[2:])))) + 2,
+        crystals=crystals,
+        **_padded(found),
+        **_light(rng, run, factor),
+    )
+
+
+def _factors(rng: Generator, run: Run, frame: int) -> dict[str, float]:
+    """What the levels of DRIFTING are multiplied with: pulse energy, the jet's thickness, and slow changes."""
+    amplitude, periods, phase = run.drift.T
+    slow = np.exp(amplitude * np.sin(2 * np.pi * (periods * frame / FRAMES_PER_RUN + phase)))
+    pulse = rng.gamma(run.shape) / run.shape
+    jet = np.exp(rng.normal(0, run.jet_spread))
+    quick = {"ring": pulse * jet, "air": pulse, "flat": pulse * jet, "streak": pulse * np.exp(rng.normal(0, 1)), "beam": pulse}
+    return {name: float(quick[name] * s) for name, s in zip(DRIFTING, slow, strict=True)}
+
+
+def _crystals(rng: Generator, run: Run, pulse: Pulse, camera: Camera, beam: float) -> tuple[int, Spots]:
+    """How many crystals were hit, and their spots."""
+    number = int(rng.random() < run.hit_fraction) * (1 + int(rng.random() < run.double_fraction))
+    found = []
+    for _ in range(number):
+        size, tilts = run.size_m * np.exp(rng.normal(0, 0.3)), run.mosaicity_rad * np.exp(rng.normal(0, 0.3))
+        grain = Grain(run.cell, draw_rotation(rng), size, tilts, run.b_factor_m2, run.limit_m, run.structure)
+        alone = spots(grain, pulse, camera)
+        share = 1.0 if not found else _log(rng, 0.1, 1)
+        found.append(Spots(**vars(alone) | {"photons": alone.photons * share}))
+    strength = run.strength * np.exp(rng.normal(0, run.strength_spread)) * beam * _just_seen(run)
+    return number, brightest(found or [_none()], strength, SPOTS)
+
+
+def _just_seen(run: Run) -> float:
+    """Photons of a spot that is about seen on the run's background: six standard deviations of twelve pixels, or six."""
+    return float(6 + 6 * np.sqrt(12 * (0.5 * run.level_ph + run.modules.read_ph**2)))
+
+
+def _none() -> Spots:
+    empty = np.empty(0)
+    return Spots(empty, empty, empty, empty, empty, np.empty((0, 3), np.int64))
+
+
+def _padded(found: Spots) -> dict[str, Any]:
+    def pad(values: NDArray[Any], rest: float) -> NDArray[Any]:
+        whole = np.full(SPOTS, rest, np.int64 if values.dtype.kind == "i" else np.float32)
+        whole[: len(values)] = values
+        return whole
+
+    return {
+        "spot_y": pad(found.y, 0.0),
+        "spot_x": pad(found.x, 0.0),
+        "spot_ph": pad(found.photons, 0.0),
+        "spot_along": pad(found.along_px, 1.0),
+        "spot_across": pad(found.across_px, 1.0),
+        "spot_near": pad(brighter_neighbour(found), -1),
+    }
+
+
+def _light(rng: Generator, run: Run, factor: dict[str, float]) -> dict[str, Any]:
+    """The background of one shot."""
+    b, icy, streaky = run.background, rng.random() < run.ice_fraction, rng.random() < run.streak_fraction
+    return b | {
+        "flat_ph": b["flat_ph"] * factor["flat"],
+        "air_ph": b["air_ph"] * factor["air"],
+        "ring_ph": b["ring_ph"] * factor["ring"],
+        "ice_ph": run.level_ph * _log(rng, 0.05, 5) * factor["beam"] if icy else 0.0,
+        "ice_sd": _log(rng, 1.5e-3, 8e-3),
+        "ice_azimuth": texture(rng) ** rng.uniform(0, 1) if icy else np.ones(360),
+        "streak_ph": run.level_ph * _log(rng, 1, 100) * factor["streak"] if streaky else 0.0,
+        "streak_angle": b["streak_angle"] + rng.normal(0, 0.05),
+        "streak_width_px": _log(rng, 1, 6),
+        "shade_px": b["shade_px"] + rng.normal(0, 3, 3),
+    }
+
+
+def window_of(shots: Any, shape: tuple[int, int]) -> Places:
+    """Where the pixels lie of the window (H, W) that each of `columns(shots)` is asked for; what is beside the detector has no
+    panel."""
+    first = [
+        (share * (size - side + 1).clamp(min=1)).floor()[:, 0]
+        for share, size, side in ((shots.window_y, shots.height, shape[0]), (shots.window_x, shots.width, shape[1]))
+    ]
+    return places(shots.panels, torch.cat(first, 1), shots.width[:, 0, 0], shape)
+
+
+def render(shots: Any, shape: tuple[int, int], where: Places | None = None) -> torch.Tensor:
+    """Mean photons per ordinary pixel [B H W] of a window of `columns(shots)`: background and spots, dimmed by stop and shadows; 0
+    between panels."""
+    where = where or window_of(shots, shape)
+    if where.y.device.type != "cpu" or len(where.y) == 1:
+        return _rendered(shots, where)
+    # Frame by frame on a processor: what few frames have is made for them alone.
+    alone = [slice(n, n + 1) for n in range(len(where.y))]
+    return torch.cat([_rendered(rows_of(shots, n), rows_of(where, n)) for n in alone])
+
+
+def _rendered(s: Any, where: Places) -> torch.Tensor:
+    image = scattered(s, where.y, where.x)
+    add_spots(image, s.spot_y, s.spot_x, s.spot_ph, s.spot_along, s.spot_across, where)
+    return image.mul_(passed(s, where.y, where.x)).mul_(where.panel > 0)
+
+
+def exposed(shots: Any, modules: Any, shape: tuple[int, int], seeds: torch.Tensor) -> tuple[Places, ModulesExposed]:
+    """The window of each of `columns(shots)` as detectors with `columns(...)` of Modules give it; photon noise is a function of
+    `seeds` [B], the detector's faults of its run."""
+    where = window_of(shots, shape)
+    return where, expose_modules(render(shots, shape, where), modules, where, seeds, shots.run[:, 0, 0])
+
+
+def seen(shots: Any, where: Places, e: ModulesExposed) -> Seen:
+    """What can be seen of each spot in the window."""
+    share = passed(shots, where.y, where.x) * where.area
+    return see_spots(
+        shots.spot_y, shots.spot_x, shots.spot_ph, shots.spot_along, shots.spot_across, where, share, e.photons, e.variance, e.limit,
+        e.usable,
+    )  # fmt: skip
+
+
+def visible_spots(shots: Any, where: Places, e: ModulesExposed) -> torch.Tensor:
+    """[B] how many spots are visible in the window, those that look like one counted once."""
+    return counted_once(seen(shots, where, e).visible, shots.spot_near)
+
+
+def verdict(visible: torch.Tensor) -> torch.Tensor:
+    """[B] the number in NAMES: 0 a miss without a visible spot, 2 a hit with ten or more, 1 between."""
+    return (visible > 0).int() + (visible >= HIT).int()
