@@ -16,13 +16,13 @@ SOURCE = Path(__file__).parents[1] / "src" / "beamsight"
 
 # The layer of every module. A module imports from lower layers; the exceptions are named below.
 LAYERS = {
-    "errors": 0, "frame": 0, "targets": 0, "noise": 0, "physics": 0, "bessel": 0,
-    "detector": 1, "views": 1, "fourier_bessel": 1, "recipe": 1,
+    "errors": 0, "frame": 0, "targets": 0, "noise": 0, "physics": 0, "bessel": 0, "layouts": 0, "catalogue": 0,
+    "detector": 1, "modules": 1, "views": 1, "fourier_bessel": 1, "recipe": 1,
     "sources": 1, "addresses": 1, "children": 1, "child": 1, "readers": 1, "stack": 1, "wire": 1,
     "hdf5": 1, "hdf5_meta": 1, "hdf5_find": 1, "images": 1, "tables": 1, "masks": 1, "geometry_files": 1, "archive": 1,
     "archive_files": 1, "archive_write": 1, "archive_check": 1, "chunks": 1,
     "task": 2, "answer": 2, "modelfiles": 2, "runtime": 2, "bundle": 2, "answers": 2, "display": 2, "report": 2, "predict": 2,
-    "cluster": 2, "bulk": 2, "curves": 2,
+    "cluster": 2, "bulk": 2, "curves": 2, "readouts": 2, "runs": 2, "shots": 2,
     "tasks": 3,
     "networks": 4, "joint": 4, "coefficients": 4, "blocks": 4, "baselines": 4, "checkpoint": 4,
     "parallel": 4, "trainlog": 4,
@@ -31,7 +31,7 @@ LAYERS = {
     "__init__": 5, "__main__": 5, "cli": 5, "console": 5, "doctor": 5, "making": 5, "checking": 5, "running": 5, "show": 5,
 }  # fmt: skip
 # Readers know of files and frames, of nothing else; they may be several modules that help one another.
-READING = {name for name, layer in LAYERS.items() if layer == 1} - {"detector", "views", "fourier_bessel", "recipe"}
+READING = {name for name, layer in LAYERS.items() if layer == 1} - {"detector", "modules", "views", "fourier_bessel", "recipe"}
 # Layers whose modules may use one another.
 MIXED = {0, 2, 4, 5}
 # Simulating and training need torch; the command line imports these inside the verb. All else answers without.
@@ -39,6 +39,10 @@ NEEDS_TORCH = {
     "noise",
     "physics",
     "detector",
+    "modules",
+    "readouts",
+    "runs",
+    "shots",
     "views",
     "bessel",
     "fourier_bessel",

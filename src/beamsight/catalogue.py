@@ -72,6 +72,7 @@ SENSORS = {
 
 @lru_cache(maxsize=64)
 def layout(name: str, form: str = "assembled") -> Layout:
-    """The detector of that name in SENSORS, as one image with gaps ("assembled") or with its sensors below one another ("stack")."""
+    """The detector of that name in SENSORS, as one image with gaps ("assembled") or with its sensors below one another
+    ("stack")."""
     make, sensors = SENSORS[name]
     return (assembled if form == "assembled" else stack)(name, make, sensors())

@@ -44,7 +44,8 @@ class Make:
 
     def spread(self) -> tuple[int, int]:
         """The same in the plane, gaps included."""
-        return tuple(n * c + (n - 1) * g for n, c, g in zip(self.chips, self.chip, self.gap, strict=True))  # type: ignore[return-value]
+        rows, columns = self.stored()
+        return rows + (self.chips[0] - 1) * self.gap[0], columns + (self.chips[1] - 1) * self.gap[1]
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Layout:
         """[PANELS 14] the panels as numbers (`physics.places`) where the detector's middle lies at `middle_px` from the beam."""
         found = np.zeros((PANELS, 14), np.float32)
         found[: len(self._rows)] = self._rows
-        found[: len(self._rows), 4:6] += np.float32(middle_px)
+        found[: len(self._rows), 4:6] += np.array(middle_px, np.float32)
         return found
 
     @cached_property

@@ -8,12 +8,11 @@ Every effect is a function of a pixel's place on the whole detector, so that a w
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from beamsight.noise import normal_of, poisson_of, uniform_at
-from beamsight.physics.columns import rows_of
+from beamsight.physics.columns import Columns, rows_of
 from beamsight.physics.places import Places
 
 LEFT, DIVIDED, MASKED = range(3)  # what a file holds of pixels of another size
@@ -27,12 +26,13 @@ PIXELS, CHIPS, DEAD_CHIPS, OFFSETS = range(11, 15)
 class Modules:
     """What the chips of a detector do; the default is perfect.
 
-    `gain` counts a photon. Integrating chips have three stages: `read_ph` noise rms up to `switch_ph` photons, `middle_read_ph` up to
-    `middle_switch_ph`, `low_read_ph` beyond. `chip_gain`, `pixel_gain` relative spreads of gain that the file has not corrected;
-    `offset_ph` spread of dark levels it has not; `common_ph` rms of a level that the pixels of a chip share in a frame, `line_ph` that those
-    of a row of a chip share. `dead`, `hot` shares of pixels, `hot_ph` what the hottest read, a hundred times the least; `struck` share that a particle hits in this frame;
-    `dead_chips` share of chips. `saturation_ph` clips. `sizes` what is done with pixels of another size. `whole` = 1 where files hold whole numbers.
-    `gap_masked`, `defects_masked`, `saturation_masked` = 1 where the file's mask knows; `dark_counts` shifts counts.
+    `gain` counts a photon. Integrating chips have three stages: `read_ph` noise rms up to `switch_ph` photons, `middle_read_ph`
+    up to `middle_switch_ph`, `low_read_ph` beyond. `chip_gain`, `pixel_gain` relative spreads of gain that the file has not
+    corrected; `offset_ph` spread of dark levels it has not; `common_ph` rms of a level that the pixels of a chip share in a
+    frame, `line_ph` that those of a row of a chip share. `dead`, `hot` shares of pixels, `hot_ph` what the hottest read, a
+    hundred times the least; `struck` share that a particle hits in this frame; `dead_chips` share of chips. `saturation_ph`
+    clips. `sizes` what is done with pixels of another size. `whole` = 1 where files hold whole numbers. `gap_masked`,
+    `defects_masked`, `saturation_masked` = 1 where the file's mask knows; `dark_counts` shifts counts.
     """
 
     gain: float = 1.0
@@ -62,9 +62,9 @@ class Modules:
 
 @dataclass(frozen=True)
 class ModulesExposed:
-    """An exposure and what a label may know of it, all [B H W]: `counts` and `mask` (True = trust) as a file would hold; `photons`
-    mean per stored pixel, `variance` of all but photon noise in photons^2, `limit` [B 1 1] photons where a pixel saturates, `usable`
-    where a pixel measures and is trusted."""
+    """An exposure and what a label may know of it, all [B H W]: `counts` and `mask` (True = trust) as a file would hold;
+    `photons` mean per stored pixel, `variance` of all but photon noise in photons^2, `limit` [B 1 1] photons where a pixel
+    saturates, `usable` where a pixel measures and is trusted."""
 
     counts: torch.Tensor
     mask: torch.Tensor
@@ -74,9 +74,11 @@ class ModulesExposed:
     usable: torch.Tensor
 
 
-def expose_modules(photons: torch.Tensor, modules: Any, where: Places, seeds: torch.Tensor, unit: torch.Tensor) -> ModulesExposed:
-    """Expose mean `photons` [B H W] per ordinary pixel with a `columns(...)` of Modules; noise is a function of `seeds` [B], what stays
-    with the detector of `unit` [B].
+def expose_modules(
+    photons: torch.Tensor, modules: Columns, where: Places, seeds: torch.Tensor, unit: torch.Tensor
+) -> ModulesExposed:
+    """Expose mean `photons` [B H W] per ordinary pixel with a `columns(...)` of Modules; noise is a function of `seeds` [B], what
+    stays with the detector of `unit` [B].
 
     Mean and variance of a trusted ordinary pixel: gain * mean + dark, and gain^2 (mean + read^2 + common^2 + line^2), times the
     chip's and the pixel's own gain.
@@ -89,7 +91,7 @@ def expose_modules(photons: torch.Tensor, modules: Any, where: Places, seeds: to
     return ModulesExposed(**{name: torch.cat([getattr(e, name) for e in single]) for name in vars(single[0])})
 
 
-def _expose(photons: torch.Tensor, d: Any, where: Places, seeds: torch.Tensor, unit: torch.Tensor) -> ModulesExposed:
+def _expose(photons: torch.Tensor, d: Columns, where: Places, seeds: torch.Tensor, unit: torch.Tensor) -> ModulesExposed:
     mean = photons * where.area
     read = _read_noise(mean, d)
     level = poisson_of(mean, uniform_at(seeds, where.pixel, PHOTONS))
@@ -114,7 +116,7 @@ def _expose(photons: torch.Tensor, d: Any, where: Places, seeds: torch.Tensor, u
     return ModulesExposed(counts.masked_fill_(gap | ~mask, 0.0), mask, mean, variance, d.saturation_ph, usable)
 
 
-def _read_noise(mean: torch.Tensor, d: Any) -> torch.Tensor:
+def _read_noise(mean: torch.Tensor, d: Columns) -> torch.Tensor:
     """Noise rms in photons [B H W] of the stage that a pixel of `mean` photons is read in."""
     if not bool((d.switch_ph < 1e29).any()):
         return torch.as_tensor(d.read_ph).expand(mean.shape)
@@ -131,7 +133,7 @@ def _chips(seeds: torch.Tensor, where: Places, stream: int, number: int) -> torc
     return uniform_at(seeds, torch.arange(number, dtype=torch.int32).expand(len(seeds), number), stream)
 
 
-def _shared(d: Any, where: Places, seeds: torch.Tensor) -> torch.Tensor:
+def _shared(d: Columns, where: Places, seeds: torch.Tensor) -> torch.Tensor:
     """What pixels of a chip, or of a row of it, read in common."""
     level = torch.zeros(())
     if bool((d.common_ph > 0).any()):
@@ -141,7 +143,7 @@ def _shared(d: Any, where: Places, seeds: torch.Tensor) -> torch.Tensor:
     return level
 
 
-def _pixels(d: Any, where: Places, unit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+def _pixels(d: Columns, where: Places, unit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gain and dark level, whether it is dead, and what it reads where it is hot, of each pixel [B H W] or for all."""
     gain, dark, bright = torch.ones(()), torch.zeros(()), torch.zeros(())
     dead = torch.zeros(where.panel.shape, dtype=torch.bool)
@@ -162,7 +164,7 @@ def _pixels(d: Any, where: Places, unit: torch.Tensor) -> tuple[torch.Tensor, to
     return gain, dark, dead, bright
 
 
-def _struck(level: torch.Tensor, d: Any, where: Places, seeds: torch.Tensor) -> torch.Tensor:
+def _struck(level: torch.Tensor, d: Columns, where: Places, seeds: torch.Tensor) -> torch.Tensor:
     """Single pixels that a cosmic ray or a decay hits, 3 to 300 photons each."""
     if not bool((d.struck > 0).any()):
         return level

@@ -19,8 +19,8 @@ from beamsight.physics.draws import log_uniform as _log
 from beamsight.readouts import draw_modules
 
 FRAMES_PER_RUN = 256
-# Consecutive numbers belong to different runs, so that a batch sees many; all numbers of a run lie in one block. The ranges of test,
-# validation and training examples begin and end with blocks, so they share no run.
+# Consecutive numbers belong to different runs, so that a batch sees many; all numbers of a run lie in one block. The ranges of
+# test, validation and training examples begin and end with blocks, so they share no run.
 RUNS_PER_BLOCK = 2048
 BLOCK = FRAMES_PER_RUN * RUNS_PER_BLOCK
 # The streams of a run and of a frame's shot, beside those of an example.
@@ -30,11 +30,10 @@ RUN, SHOT = 20, 21
 DETECTORS = {
     "CSPAD": (0.10, 0.7), "ePix10k 2M": (0.10, 0.5), "JUNGFRAU 1M": (0.06, 0.5), "JUNGFRAU 4M": (0.12, 0.5),
     "JUNGFRAU 16M": (0.06, 0.5), "AGIPD 1M": (0.12, 0.6), "Rayonix MX340": (0.12, 0.0), "PILATUS 300K": (0.03, 0.0),
-    "PILATUS 2M": (0.05, 0.0), "PILATUS 6M": (0.08, 0.0), "EIGER 1M": (0.03, 0.1), "EIGER 4M": (0.05, 0.1), "EIGER 16M": (0.04, 0.0),
-    "EIGER2 16M": (0.04, 0.0),
+    "PILATUS 2M": (0.05, 0.0), "PILATUS 6M": (0.08, 0.0), "EIGER 1M": (0.03, 0.1), "EIGER 4M": (0.05, 0.1), "EIGER 16M": (0.04,
+    0.0), "EIGER2 16M": (0.04, 0.0),
 }  # fmt: skip
 DRIFTING = ("ring", "air", "flat", "streak", "beam")
-MOST_TILTS_RAD = 5e-3
 
 
 @dataclass(frozen=True)
@@ -42,9 +41,9 @@ class Run:
     """What the frames of a run share; names in `_ph` are photons a pixel where a part is strongest.
 
     `middle_px` (y, x) of the detector's middle from the beam. `strength` is how far the tenth brightest spot of a typical crystal
-    passes what is needed to be seen, `strength_spread` the standard deviation of its logarithm. `shape` of the gamma distribution of pulse
-    energies. `drift` [5 3]: amplitude, periods a run and phase of the slow changes of the levels of DRIFTING. `background`: the
-    numbers of `physics.backgrounds` at their mean.
+    passes what is needed to be seen, `strength_spread` the standard deviation of its logarithm. `shape` of the gamma distribution
+    of pulse energies. `drift` [5 3]: amplitude, periods a run and phase of the slow changes of the levels of DRIFTING.
+    `background`: the numbers of `physics.backgrounds` at their mean.
     """
 
     number: int
@@ -139,15 +138,16 @@ def _crystal(rng: Generator) -> dict[str, Any]:
     return {
         "cell": cell,
         "size_m": _log(rng, 0.05e-6, 5e-6),
-        "mosaicity_rad": _log(rng, 1e-4, MOST_TILTS_RAD),
+        "mosaicity_rad": _log(rng, 1e-4, 5e-3),
         "b_factor_m2": _log(rng, 12e-20, 120e-20),
         # Large cells scatter to lower resolution.
         "limit_m": _log(rng, 1.4e-10, 4e-10) * max(1.0, (volume / 1e-24) ** 0.15),
         "structure": int(rng.integers(2**31)),
         "hit_fraction": rng.beta(1.5, 1.5),
         "double_fraction": rng.uniform(0, 0.3),
-        "strength": _log(rng, 0.7, 60),
-        "strength_spread": rng.uniform(0.6, 1.8),
+        # Between no visible spot and ten lies a factor of three in strength: many runs stay near it, as real ones do.
+        "strength": _log(rng, 0.08, 25),
+        "strength_spread": rng.uniform(0.6, 1.7),
     }
 
 

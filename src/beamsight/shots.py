@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from beamsight.modules import ModulesExposed, expose_modules
 from beamsight.physics.azimuth import texture
 from beamsight.physics.backgrounds import passed, scattered
-from beamsight.physics.bragg import Camera, Grain, Pulse, Spots, brightest, brighter_neighbour, draw_pulse, spots
+from beamsight.physics.bragg import Camera, Grain, Pulse, Spots, brighter_neighbour, brightest, draw_pulse, spots
 from beamsight.physics.cells import draw_rotation
-from beamsight.physics.columns import rows_of
+from beamsight.physics.columns import Columns, rows_of
 from beamsight.physics.draws import log_uniform as _log
 from beamsight.physics.places import Places, places
 from beamsight.physics.spots import Seen, add_spots, counted_once, see_spots
@@ -33,9 +33,9 @@ MISS_NAME, WEAK_NAME, HIT_NAME = NAMES = ("miss", "weak", "hit")
 class Shot:
     """One frame as drawn numbers: the `run` and the `frame` in it, where its window lies, what is in the beam.
 
-    `panels` [256 14] as in `physics.places`; `height`, `width` of the whole stored image, `window_y`, `window_x` in 0-1 where a smaller
-    window is cut; `spot_*` [2048] as in `physics.bragg`, the highest first, none where `spot_ph` is 0, `spot_near` the number of a higher
-    spot that it merges with or -1; all else as in `physics.backgrounds`.
+    `panels` [256 14] as in `physics.places`; `height`, `width` of the whole stored image, `window_y`, `window_x` in 0-1 where a
+    smaller window is cut; `spot_*` [2048] as in `physics.bragg`, the highest first, none where `spot_ph` is 0, `spot_near` the
+    number of a higher spot that it merges with or -1; all else as in `physics.backgrounds`.
     """
 
     run: int
@@ -132,7 +132,7 @@ def _factors(rng: Generator, run: Run, frame: int) -> dict[str, float]:
 def _crystals(rng: Generator, run: Run, pulse: Pulse, camera: Camera, beam: float) -> tuple[int, Spots]:
     """How many crystals were hit, and their spots."""
     number = int(rng.random() < run.hit_fraction) * (1 + int(rng.random() < run.double_fraction))
-    found = []
+    found: list[Spots] = []
     for _ in range(number):
         size, tilts = run.size_m * np.exp(rng.normal(0, 0.3)), run.mosaicity_rad * np.exp(rng.normal(0, 0.3))
         grain = Grain(run.cell, draw_rotation(rng), size, tilts, run.b_factor_m2, run.limit_m, run.structure)
@@ -186,7 +186,7 @@ def _light(rng: Generator, run: Run, factor: dict[str, float]) -> dict[str, Any]
     }
 
 
-def window_of(shots: Any, shape: tuple[int, int]) -> Places:
+def window_of(shots: Columns, shape: tuple[int, int]) -> Places:
     """Where the pixels lie of the window (H, W) that each of `columns(shots)` is asked for; what is beside the detector has no
     panel."""
     first = [
@@ -196,9 +196,9 @@ def window_of(shots: Any, shape: tuple[int, int]) -> Places:
     return places(shots.panels, torch.cat(first, 1), shots.width[:, 0, 0], shape)
 
 
-def render(shots: Any, shape: tuple[int, int], where: Places | None = None) -> torch.Tensor:
-    """Mean photons per ordinary pixel [B H W] of a window of `columns(shots)`: background and spots, dimmed by stop and shadows; 0
-    between panels."""
+def render(shots: Columns, shape: tuple[int, int], where: Places | None = None) -> torch.Tensor:
+    """Mean photons per ordinary pixel [B H W] of a window of `columns(shots)`: background and spots, dimmed by stop and shadows;
+    0 between panels."""
     where = where or window_of(shots, shape)
     if where.y.device.type != "cpu" or len(where.y) == 1:
         return _rendered(shots, where)
@@ -207,29 +207,29 @@ def render(shots: Any, shape: tuple[int, int], where: Places | None = None) -> t
     return torch.cat([_rendered(rows_of(shots, n), rows_of(where, n)) for n in alone])
 
 
-def _rendered(s: Any, where: Places) -> torch.Tensor:
+def _rendered(s: Columns, where: Places) -> torch.Tensor:
     image = scattered(s, where.y, where.x)
     add_spots(image, s.spot_y, s.spot_x, s.spot_ph, s.spot_along, s.spot_across, where)
     return image.mul_(passed(s, where.y, where.x)).mul_(where.panel > 0)
 
 
-def exposed(shots: Any, modules: Any, shape: tuple[int, int], seeds: torch.Tensor) -> tuple[Places, ModulesExposed]:
+def exposed(shots: Columns, modules: Columns, shape: tuple[int, int], seeds: torch.Tensor) -> tuple[Places, ModulesExposed]:
     """The window of each of `columns(shots)` as detectors with `columns(...)` of Modules give it; photon noise is a function of
     `seeds` [B], the detector's faults of its run."""
     where = window_of(shots, shape)
     return where, expose_modules(render(shots, shape, where), modules, where, seeds, shots.run[:, 0, 0])
 
 
-def seen(shots: Any, where: Places, e: ModulesExposed) -> Seen:
+def seen(shots: Columns, where: Places, e: ModulesExposed) -> Seen:
     """What can be seen of each spot in the window."""
     share = passed(shots, where.y, where.x) * where.area
     return see_spots(
-        shots.spot_y, shots.spot_x, shots.spot_ph, shots.spot_along, shots.spot_across, where, share, e.photons, e.variance, e.limit,
-        e.usable,
+        shots.spot_y, shots.spot_x, shots.spot_ph, shots.spot_along, shots.spot_across, where, share, e.photons, e.variance,
+        e.limit, e.usable,
     )  # fmt: skip
 
 
-def visible_spots(shots: Any, where: Places, e: ModulesExposed) -> torch.Tensor:
+def visible_spots(shots: Columns, where: Places, e: ModulesExposed) -> torch.Tensor:
     """[B] how many spots are visible in the window, those that look like one counted once."""
     return counted_once(seen(shots, where, e).visible, shots.spot_near)
 

@@ -7,14 +7,12 @@ Everything is a function of the place of a pixel (px from the beam) alone, so th
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from beamsight.physics.azimuth import STEPS
-from beamsight.physics.columns import chosen
+from beamsight.physics.columns import Columns, chosen
 
 TABLE = 16384  # entries of a radial table up to the farthest corner: a quarter of a pixel or less
 RINGS, ICE, SHADES = 3, 10, 3
@@ -33,13 +31,13 @@ def ice_spacings() -> NDArray[np.float64]:
     return np.asarray((4 / 3 * (h * h + h * k + k * k) / ICE_A_M**2 + m * m / ICE_C_M**2) ** -0.5)
 
 
-def scattered(s: Any, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def scattered(s: Columns, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Mean photons [B H W] of all that is no Bragg spot, at places y, x [B H W] px from the beam.
 
     `s`: columns with `wavelength_m`, `pixel_rad` (pixel / distance), `reach_px` (the farthest pixel), `flat_ph` fluorescence,
     `air_ph` at the beam, falling as (1 + (q/`air_q`)^2)^-3/2, `ring_ph`, `ring_q`, `ring_low`, `ring_high` [B 3] broad rings with
-    standard deviations towards either side, `ice_ph`, `ice_sd` (share of q) and `ice_azimuth` [B 360], `streak_*` of the jet. Diffuse light is
-    dimmed as cos^3 2theta (a flat detector's solid angle), scattered light by the polarisation along x.
+    standard deviations towards either side, `ice_ph`, `ice_sd` (share of q) and `ice_azimuth` [B 360], `streak_*` of the jet.
+    Diffuse light is dimmed as cos^3 2theta (a flat detector's solid angle), scattered light by the polarisation along x.
     """
     squared = y * y + x * x
     # Rounded in float32 alike for every window, whatever stands beside it.
@@ -62,13 +60,13 @@ def _looked_up(table: torch.Tensor, place: torch.Tensor) -> torch.Tensor:
     return table.gather(1, place.flatten(1)).reshape(place.shape)
 
 
-def _q(s: Any, radius: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _q(s: Columns, radius: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """1/d [B T] in 1/m and cos 2theta [B T] at `radius` [B T] px."""
     angle = torch.atan(radius * s.pixel_rad[:, 0])
     return 2 / s.wavelength_m[:, 0] * torch.sin(angle / 2), torch.cos(angle)
 
 
-def _smooth(s: Any, radius: torch.Tensor) -> torch.Tensor:
+def _smooth(s: Columns, radius: torch.Tensor) -> torch.Tensor:
     q, cosine = _q(s, radius)
     total = s.air_ph[:, 0] * (1 + (q / s.air_q[:, 0]) ** 2) ** -1.5
     for n in range(RINGS):
@@ -78,7 +76,7 @@ def _smooth(s: Any, radius: torch.Tensor) -> torch.Tensor:
     return total * cosine**3
 
 
-def _ice(s: Any, radius: torch.Tensor) -> torch.Tensor:
+def _ice(s: Columns, radius: torch.Tensor) -> torch.Tensor:
     q, cosine = _q(s, radius)
     total = torch.zeros_like(q)
     for d, strength in zip(ice_spacings().tolist(), ICE_LINES.values(), strict=True):
@@ -86,7 +84,7 @@ def _ice(s: Any, radius: torch.Tensor) -> torch.Tensor:
     return total * cosine**3 * s.ice_ph[:, 0]
 
 
-def _streak(s: Any, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def _streak(s: Columns, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Light that the jet's walls reflect, at right angles to it: `streak_ph` at the beam along `streak_angle`, falling to half at
     `streak_px` and then as r^-2; its width grows with the radius from `streak_width_px` on."""
     cos, sin = torch.cos(s.streak_angle), torch.sin(s.streak_angle)
@@ -95,7 +93,7 @@ def _streak(s: Any, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return s.streak_ph / (1 + (along / s.streak_px) ** 2) * torch.exp(-0.5 * (across / width) ** 2)
 
 
-def passed(s: Any, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def passed(s: Columns, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     """Share [B H W] of the light that beamstop and shadows let through.
 
     `stop_px` radius of the stop, 0 for none, with an arm of half width `stop_arm_px` along `stop_angle`, edges soft over
@@ -114,7 +112,7 @@ def passed(s: Any, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return share
 
 
-def _stop(s: Any, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+def _stop(s: Columns, y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     cos, sin = torch.cos(s.stop_angle), torch.sin(s.stop_angle)
     along, across = x * cos + y * sin, (y * cos - x * sin).abs()
     arm = torch.where(s.stop_arm_px > 0, torch.maximum(across - s.stop_arm_px, -along), torch.inf)

@@ -1,8 +1,8 @@
 """Bragg spots of a still: which reflections of a crystal a pulse excites, how strongly, and where they meet a flat detector.
 
-NumPy, for drawing. The beam runs along +z, x and y lie in the plane of the detector, k = 1 / wavelength, a reflection sits at q = 1/d.
-A mosaic crystal of finite size gives its points a width; the pulse's spectrum is a sum of Gaussian lines; all products of Gaussians
-are integrated exactly in the relative wavelength e, to first order in the widths.
+NumPy, for drawing. The beam runs along +z, x and y lie in the plane of the detector, k = 1 / wavelength, a reflection sits at q =
+1/d. A mosaic crystal of finite size gives its points a width; the pulse's spectrum is a sum of Gaussian lines; all products of
+Gaussians are integrated exactly in the relative wavelength e, to first order in the widths.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -90,8 +90,8 @@ class Spots:
 def draw_pulse(rng: Generator, wavelength_m: float, bandwidth: float, seeded: bool, divergence_rad: float = 0.0) -> Pulse:
     """A pulse of relative `bandwidth` (full width at half maximum).
 
-    Self-amplified spontaneous emission: lines of exponentially distributed strength (chaotic light) under a Gaussian. Seeded: most
-    of the light in one line of 1e-4 or a tenth of the bandwidth, the rest a pedestal as above.
+    Self-amplified spontaneous emission: lines of exponentially distributed strength (chaotic light) under a Gaussian. Seeded:
+    most of the light in one line of 1e-4 or a tenth of the bandwidth, the rest a pedestal as above.
     """
     sd = bandwidth / 2.355
     offset, weight = rng.normal(0, sd, LINES), rng.exponential(size=LINES)
@@ -149,13 +149,13 @@ def spots(grain: Grain, pulse: Pulse, camera: Camera) -> Spots:
     Photons = |F|^2 exp(-B / 2 d^2) P / (2 sin^2 theta) S(e), with P = 1 - sin^2 2theta cos^2 chi for a beam polarised along x and
     S the spectrum's density at the wavelength of Bragg's law, smeared by the width of the point: var(e) = (eta / tan theta)^2 +
     (s / (q sin theta))^2 for mosaicity eta (divergence included) and blocks of size 0.376 / s. In monochromatic light this is
-    Lorentz's 1 / sin 2theta times the density of the crystal's tilts. The place is that of Bragg's law at the mean wavelength which
-    the spot takes out of the pulse.
+    Lorentz's 1 / sin 2theta times the density of the crystal's tilts. The place is that of Bragg's law at the mean wavelength
+    which the spot takes out of the pulse.
     """
     wavelength = pulse.wavelength_m
     q_max = min(1 / grain.limit_m, 2 * np.sin(camera.corner_rad() / 2) / wavelength * 1.01)
     axes = grain.rotation @ reciprocal_axes(grain.cell)
-    hkl = near_sphere(axes, wavelength, q_max, REACH * _width(grain, pulse, q_max) + _farthest(pulse, q_max))
+    hkl = near_sphere(axes, wavelength, q_max, float(REACH * _width(grain, pulse, q_max)) + _farthest(pulse, q_max))
     hkl = hkl[allowed(hkl, grain.cell.centring)]
     q = hkl @ axes.T
     length = np.linalg.norm(q, axis=1)
@@ -163,7 +163,8 @@ def spots(grain: Grain, pulse: Pulse, camera: Camera) -> Spots:
     variance = (_width(grain, pulse, length, 0.0) / (length**2 * wavelength / 2)) ** 2
     reach = REACH * np.sqrt(variance + pulse.sd.max() ** 2)
     near = (off > pulse.offset.min() - reach) & (off < pulse.offset.max() + reach)
-    hkl, q, length, off, variance = hkl[near], q[near], length[near], off[near], variance[near]
+    hkl = hkl[near]
+    q, length, off, variance = (a[near] for a in (q, length, off, variance))
     density, mean, spread = taken_from(pulse, off, variance)
     return _on_camera(grain, pulse, camera, hkl, q, length * wavelength / 2 * (1 + mean), density, spread)
 
@@ -181,8 +182,8 @@ def _farthest(pulse: Pulse, length: float) -> float:
 
 
 def taken_from(pulse: Pulse, off: Array, variance: Array) -> tuple[Array, Array, Array]:
-    """What reflections whose Bragg wavelength is off by `off` [N], with `variance` [N], take out of a pulse: density [N] of the light
-    in the relative wavelength, its mean [N] and its standard deviation [N]."""
+    """What reflections whose Bragg wavelength is off by `off` [N], with `variance` [N], take out of a pulse: density [N] of the
+    light in the relative wavelength, its mean [N] and its standard deviation [N]."""
     line = pulse.sd**2
     total = line + variance[:, None]
     share = pulse.weight * np.exp(-0.5 * (off[:, None] - pulse.offset) ** 2 / total) / np.sqrt(2 * np.pi * total)
@@ -198,28 +199,28 @@ def _on_camera(
     grain: Grain, pulse: Pulse, camera: Camera, hkl: Indices, q: Array, sine: Array, density: Array, spread: Array
 ) -> Spots:
     """Reflections [N] at `sine` = sin theta as spots, those that miss the camera left out."""
-    cosine2 = 1 - 2 * sine**2  # of 2 theta
-    ahead = cosine2 > 0.05
-    hkl, q, sine, density, spread, cosine2 = (a[ahead] for a in (hkl, q, sine, density, spread, cosine2))
-    tangent2 = 2 * sine * np.sqrt(1 - sine**2) / cosine2
+    # A flat camera sees nothing at right angles to the beam.
+    cosine2 = np.maximum(1 - 2 * sine**2, 0.01)
     side = np.maximum(np.hypot(q[:, 0], q[:, 1]), 1e-30)
-    x, y = (camera.distance_m / camera.pixel_m * tangent2 * q[:, n] / side for n in (0, 1))
+    radius = camera.distance_m / camera.pixel_m * 2 * sine * np.sqrt(1 - sine**2) / cosine2
+    x, y = radius * q[:, 0] / side, radius * q[:, 1] / side
     low_y, high_y, low_x, high_x = camera.bounds_px
-    on = (y > low_y) & (y < high_y) & (x > low_x) & (x < high_x)
+    on = np.flatnonzero((y > low_y) & (y < high_y) & (x > low_x) & (x < high_x))
+    hkl = hkl[on]
+    q, sine, density, spread, cosine2, side, y, x = (a[on] for a in (q, sine, density, spread, cosine2, side, y, x))
     polarised = 1 - (1 - cosine2**2) * (q[:, 0] / side) ** 2
-    fall = np.exp(-grain.b_factor_m2 / 2 * (2 * sine / pulse.wavelength_m) ** 2)
-    photons = density * fall * polarised / (2 * sine**2)
+    fall = np.exp(-grain.b_factor_m2 / 2 * (q * q).sum(1))
+    photons = intensities(hkl, grain.cell, grain.structure) * density * fall * polarised / (2 * sine**2)
     path = camera.distance_m / camera.pixel_m / cosine2
     both = pulse.divergence_rad**2 + (pulse.wavelength_m * SIZE_SD / grain.size_m) ** 2
     along = np.hypot(path / cosine2 * np.sqrt((2 * sine / np.sqrt(1 - sine**2) * spread) ** 2 + both), camera.blur_px)
     across = np.hypot(path * np.sqrt((2 * sine * grain.mosaicity_rad) ** 2 + both), camera.blur_px)
-    found = Spots(y, x, photons, along, across, hkl).taken(on)
-    return Spots(**vars(found) | {"photons": found.photons * intensities(found.hkl, grain.cell, grain.structure)})
+    return Spots(y, x, photons, along, across, hkl)
 
 
 def brightest(crystals: list[Spots], strength_ph: float, most: int) -> Spots:
-    """The spots of several crystals together, the highest first, at most `most`; scaled so that the tenth highest (the last, where
-    there are fewer) has `strength_ph` photons.
+    """The spots of several crystals together, the highest first, at most `most`; scaled so that the tenth highest (the last,
+    where there are fewer) has `strength_ph` photons.
 
     Height is photons / (2 pi sd sd). Left out are all lower ones and those of less than LEAST_PH photons.
     """

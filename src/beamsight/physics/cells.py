@@ -125,8 +125,8 @@ def centric(hkl: Indices, system: str) -> NDArray[np.bool_]:
 
 
 def intensities(hkl: Indices, cell: Cell, salt: int) -> Array:
-    """[N] |F|^2 of mean 1 by Wilson's statistics (Acta Cryst. 2 (1949) 318): exponential where acentric, chi-squared of one degree
-    of freedom where centric.
+    """[N] |F|^2 of mean 1 by Wilson's statistics (Acta Cryst. 2 (1949) 318): exponential where acentric, chi-squared of one
+    degree of freedom where centric.
 
     A function of the reflection and of `salt`, the number of the structure: the same in every frame, and for h and -h.
     """
@@ -142,7 +142,7 @@ def _key(hkl: Indices) -> NDArray[np.uint32]:
     """One number for h and -h; indices within 511."""
     h, k, m = hkl.T
     ahead = (h << 20) + (k << 10) + m
-    return np.abs(ahead).astype(np.uint32)
+    return np.asarray(np.abs(ahead), np.uint32)
 
 
 def _uniform(key: NDArray[np.uint32], salt: int, stream: int) -> Array:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 
 # The columns of a table of panels [P 14], a row of zeros where there is none: first row and column in the stored image and those
-# after the last; (y, x) px of the first pixel from the beam; (y, x) px from a row to the next and from a column to the next; by how
-# much the first and last row and the first and last column are wider than the others, in px.
+# after the last; (y, x) px of the first pixel from the beam; (y, x) px from a row to the next and from a column to the next; by
+# how much the first and last row and the first and last column are wider than the others, in px.
 Y0, X0, Y1, X1, CORNER_Y, CORNER_X, SLOW_Y, SLOW_X, FAST_Y, FAST_X, FIRST_Y, LAST_Y, FIRST_X, LAST_X = range(14)
 COLUMNS = 14
 
@@ -18,7 +18,8 @@ COLUMNS = 14
 @dataclass(frozen=True)
 class Places:
     """The pixels [B H W] of windows of detectors: `y`, `x` in px from the beam, `panel` their number from 1, 0 where none lies,
-    `row`, `column` and `pixel` in the whole stored image (int32), `area` in ordinary pixels; `panels` [B n COLUMNS] that the window meets."""
+    `row`, `column` and `pixel` in the whole stored image (int32), `area` in ordinary pixels; `panels` [B n COLUMNS] that the
+    window meets."""
 
     y: torch.Tensor
     x: torch.Tensor

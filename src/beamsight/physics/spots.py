@@ -101,8 +101,8 @@ def add_spots(
     across: torch.Tensor,
     where: Places,
 ) -> torch.Tensor:
-    """`image` [B H W] with the light of spots [B N] added in place: `photons` each, at y, x px from the beam, of width `along` and
-    `across` the radius (sd, px)."""
+    """`image` [B H W] with the light of spots [B N] added in place: `photons` each, at y, x px from the beam, of width `along`
+    and `across` the radius (sd, px)."""
     flat = image.view(-1)
     for s in stamps(y, x, photons > 0, along, across, where):
         flat.index_add_(0, s.pixel.flatten(), (s.share * photons[s.frame, s.spot, None]).flatten())
@@ -136,11 +136,11 @@ def see_spots(
 ) -> Seen:
     """Which spots [B N] are there to be seen on an image of `mean` photons [B H W], of which they are a part.
 
-    `passed` [B H W] is the share of their light that a pixel gets, `variance` [B H W] of all but photon noise in photons^2, `limit`
-    [B 1 1] photons where a pixel saturates, `usable` [B H W] bool. A spot's signal is its own light within 1.6 standard deviations on
-    usable pixels, up to saturation; the light of all else there is its background. It is visible where the two together reach
-    `least_count` of the background and the signal is 5 % of it: a search of 4 million pixels then finds one such excess in a hundred
-    frames without spots.
+    `passed` [B H W] is the share of their light that a pixel gets, `variance` [B H W] of all but photon noise in photons^2,
+    `limit` [B 1 1] photons where a pixel saturates, `usable` [B H W] bool. A spot's signal is its own light within 1.6 standard
+    deviations on usable pixels, up to saturation; the light of all else there is its background. It is visible where the two
+    together reach `least_count` of the background and the signal is 5 % of it: a search of 4 million pixels then finds one such
+    excess in a hundred frames without spots.
     """
     shape = photons.shape
     sums = torch.zeros(3, photons.numel())

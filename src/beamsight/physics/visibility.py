@@ -22,8 +22,8 @@ CONTRAST, NO_CONTRAST = 0.05, 0.01  # a log display shows nothing below about fi
 # ring's light around, and a wave of 15 % (brightest to darkest 1.4) is a twentieth of the colours of a log display of three
 # decades. Poisson's kernel of eta 0.2, the weakest orientation that generators name, has 36 % so, and 26 % as a plain mean.
 TURNED, NOT_TURNED = 0.25, 0.15
-# One test by chance in 1e9: some 4 million places of a frame, at 2.5 sizes, then give one false spot in a hundred frames. It is six
-# standard deviations of a normal deviate.
+# One test by chance in 1e9: some 4 million places of a frame, at 2.5 sizes, then give one false spot in a hundred frames. It is
+# six standard deviations of a normal deviate.
 BY_CHANCE, SIGMAS = 1e-9, 5.998
 FEWEST = 3  # two counts that fall together come from anything
 
@@ -103,9 +103,9 @@ def detect(left: torch.Tensor, weight: torch.Tensor, mean: torch.Tensor) -> tupl
 def least_count(mean: torch.Tensor) -> torch.Tensor:
     """The least count [...] that noise of `mean` [...] counts reaches less than once in 1e9 tests, 3 or more.
 
-    Poisson's tail P(N >= n | mean) = P(n, mean), the regularised incomplete gamma function, exactly up to 200 counts; above it Cornish
-    and Fisher's mean + z sqrt(mean) + (z^2 - 1)/6. Variance of other origin may be added to the mean: a Gaussian of that variance has
-    the lighter tail.
+    Poisson's tail P(N >= n | mean) = P(n, mean), the regularised incomplete gamma function, exactly up to 200 counts; above it
+    Cornish and Fisher's mean + z sqrt(mean) + (z^2 - 1)/6. Variance of other origin may be added to the mean: a Gaussian of that
+    variance has the lighter tail.
     """
     steps = _poisson_steps().to(mean.device)
     exact = FEWEST + torch.bucketize(mean.contiguous(), steps).to(mean.dtype)
