@@ -22,10 +22,10 @@ from beamsight.shots import (
     SPOTS,
     Shot,
     draw_shot,
-    exposed,
     render,
     run_numbered,
     shot_of,
+    take,
     verdict,
     visible_spots,
     window_of,
@@ -124,10 +124,11 @@ def test_a_window_is_rendered_and_exposed_as_the_part_of_the_whole_it_is(n: int)
     shot, modules, seeds = SHOTS[n], columns([MODULES[n]]), torch.tensor([n])
     size = (min(200, shot.height), min(160, shot.width))
     full = columns([shot])
-    where, part = exposed(full, modules, size, seeds)
+    taken = take(full, modules, size, seeds)
+    where, part = taken.where, taken.exposed
     y, x = int(where.row[0, 0, 0]), int(where.column[0, 0, 0])
     cut = (slice(None), slice(y, y + size[0]), slice(x, x + size[1]))
-    whole = exposed(full, modules, (shot.height, shot.width), seeds)[1]
+    whole = take(full, modules, (shot.height, shot.width), seeds).exposed
     assert torch.equal(part.mask, whole.mask[cut])
     torch.testing.assert_close(part.photons, whole.photons[cut], rtol=1e-4, atol=1e-5)
     # A tilted panel's place is rounded in another order; one photon in ten thousand may fall to the other side of a whole count.
@@ -142,10 +143,10 @@ def test_what_is_visible_in_the_parts_is_visible_in_the_whole() -> None:
         if not shot.crystals:
             continue
         modules, seeds = columns([MODULES[n]]), torch.tensor([n])
-        whole = visible_spots(columns([shot]), *exposed(columns([shot]), modules, (shot.height, shot.width), seeds))
+        whole = visible_spots(columns([shot]), take(columns([shot]), modules, (shot.height, shot.width), seeds))
         size = (-(-shot.height // 2), shot.width)
         halves = [
-            visible_spots(columns([s]), *exposed(columns([s]), modules, size, seeds))
+            visible_spots(columns([s]), take(columns([s]), modules, size, seeds))
             for s in (replace(shot, window_y=0.0), replace(shot, window_y=0.999999))
         ]
         # A spot on the cut may be seen from both sides or from neither.
@@ -165,8 +166,8 @@ def test_crystals_give_every_verdict_and_no_crystal_a_miss() -> None:
         if shot.height * shot.width > 1.2e6:
             continue
         modules = columns([run_numbered(SEED, run_of(index)[0]).modules])
-        where, e = exposed(columns([shot]), modules, (shot.height, shot.width), torch.tensor([index % 1000]))
-        (found if shot.crystals else without).append(int(verdict(visible_spots(columns([shot]), where, e))))
+        taken = take(columns([shot]), modules, (shot.height, shot.width), torch.tensor([index % 1000]))
+        (found if shot.crystals else without).append(int(verdict(visible_spots(columns([shot]), taken))))
     assert len(found) > 15
     assert set(found) == {0, 1, 2}
     assert set(without) == {0}

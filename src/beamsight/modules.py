@@ -96,24 +96,30 @@ def _expose(photons: torch.Tensor, d: Columns, where: Places, seeds: torch.Tenso
     read = _read_noise(mean, d)
     level = poisson_of(mean, uniform_at(seeds, where.pixel, PHOTONS))
     if bool((read > 0).any()):
-        level = level + normal_of(uniform_at(seeds, where.pixel, READING)) * read
-    level = level + _shared(d, where, seeds)
+        level += normal_of(uniform_at(seeds, where.pixel, READING)).mul_(read)
+    level += _shared(d, where, seeds)
     clipped = level >= d.saturation_ph
-    level = torch.where(clipped, d.saturation_ph, level)
-    gain, dark, dead, bright = _pixels(d, where, unit)
-    hot = bright > 0
-    level = torch.where(hot, bright.minimum(d.saturation_ph), level * gain + dark).masked_fill_(dead, 0.0)
+    if bool(clipped.any()):
+        level = torch.where(clipped, d.saturation_ph, level)
+    level, dead, hot = _faults(level, d, where, unit)
     level = _struck(level, d, where, seeds)
-    odd = where.area != 1
-    level = torch.where(odd & (d.sizes == DIVIDED), level / where.area.clamp(min=0.1), level)
-    counts = level * d.gain + d.dark_counts
-    counts = torch.where(d.whole > 0, counts.round(), counts)
-    gap = where.panel == 0
-    mask = ~((gap & (d.gap_masked > 0)) | ((dead | hot) & (d.defects_masked > 0)) | (clipped & (d.saturation_masked > 0)))
-    mask &= ~(odd & (d.sizes == MASKED))
+    gap, odd, faulty = where.panel == 0, where.area != 1, dead | hot
+    if bool((d.sizes == DIVIDED).any()):
+        level = torch.where(odd & (d.sizes == DIVIDED), level / where.area.clamp(min=0.1), level)
+    counts = level.mul_(d.gain).add_(d.dark_counts)
+    if bool((d.whole > 0).any()):
+        counts = torch.where(d.whole > 0, counts.round(), counts)
+    lost = (gap & (d.gap_masked > 0)) | (faulty & (d.defects_masked > 0)) | (clipped & (d.saturation_masked > 0))
+    lost |= odd & (d.sizes == MASKED)
     variance = read**2 + d.common_ph**2 + d.line_ph**2 + d.offset_ph**2
-    usable = mask & ~(gap | dead | hot)
-    return ModulesExposed(counts.masked_fill_(gap | ~mask, 0.0), mask, mean, variance, d.saturation_ph, usable)
+    return ModulesExposed(
+        counts=counts.masked_fill_(gap | lost, 0.0),
+        mask=~lost,
+        photons=mean,
+        variance=variance,
+        limit=d.saturation_ph,
+        usable=~(lost | gap | faulty),
+    )
 
 
 def _read_noise(mean: torch.Tensor, d: Columns) -> torch.Tensor:
@@ -129,7 +135,7 @@ def _of_panel(values: torch.Tensor, where: Places) -> torch.Tensor:
 
 
 def _chips(seeds: torch.Tensor, where: Places, stream: int, number: int) -> torch.Tensor:
-    """[B number] uniform in (0, 1), one a chip."""
+    """[B number] uniform in (0, 1), one a chip; number 0 for what has none."""
     return uniform_at(seeds, torch.arange(number, dtype=torch.int32).expand(len(seeds), number), stream)
 
 
@@ -143,30 +149,39 @@ def _shared(d: Columns, where: Places, seeds: torch.Tensor) -> torch.Tensor:
     return level
 
 
-def _pixels(d: Columns, where: Places, unit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Gain and dark level, whether it is dead, and what it reads where it is hot, of each pixel [B H W] or for all."""
-    gain, dark, bright = torch.ones(()), torch.zeros(()), torch.zeros(())
-    dead = torch.zeros(where.panel.shape, dtype=torch.bool)
+def _faults(
+    level: torch.Tensor, d: Columns, where: Places, unit: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Levels with each pixel's and chip's own gain and dark level; where a pixel is dead, and where it is hot."""
+    dead = hot = torch.zeros(where.panel.shape, dtype=torch.bool)
     if bool((d.dead + d.hot + d.pixel_gain > 0).any()):
         # One draw for all three: what is rare lies in the tails, where a gain would be no gain.
         u = uniform_at(unit, where.pixel, PIXELS)
-        dead = u < d.dead
-        bright = torch.where(u > 1 - d.hot, d.hot_ph * 100 ** ((u - 1) / d.hot.clamp(min=1e-12)), 0.0)
-        gain = (1 + d.pixel_gain * normal_of(u)).clamp_(min=0.1)
-    if bool((d.offset_ph > 0).any()):
-        dark = normal_of(uniform_at(unit, where.pixel, OFFSETS)) * d.offset_ph
+        dead, hot = u < d.dead, u > 1 - d.hot
+        if bool((d.pixel_gain > 0).any()):
+            level = level * normal_of(u).mul_(d.pixel_gain).add_(1.0).clamp_(min=0.1)
+        depth = (1 - u[hot]) / _at(d.hot, hot)
+        level[hot] = (_at(d.hot_ph, hot) * 0.01**depth).minimum(_at(d.saturation_ph, hot))
     if bool((d.chip_gain + d.dead_chips > 0).any()):
         number = int(where.panel.max()) + 1
         of_chip = 1 + d.chip_gain[:, 0] * normal_of(_chips(unit, where, CHIPS, number))
         lost = _chips(unit, where, DEAD_CHIPS, number) < d.dead_chips[:, 0]
-        gain = gain * _of_panel(of_chip.clamp(min=0.1), where)
+        level = level * _of_panel(of_chip.clamp(min=0.1), where)
         dead = dead | _of_panel(lost, where)
-    return gain, dark, dead, bright
+    if bool((d.offset_ph > 0).any()):
+        level = level + normal_of(uniform_at(unit, where.pixel, OFFSETS)).mul_(d.offset_ph)
+    return level.masked_fill_(dead, 0.0), dead, hot
+
+
+def _at(numbers: torch.Tensor, which: torch.Tensor) -> torch.Tensor:
+    """[n] the number [B 1 1] of the frame of each place that `which` [B H W] marks."""
+    return numbers[which.nonzero()[:, 0], 0, 0]
 
 
 def _struck(level: torch.Tensor, d: Columns, where: Places, seeds: torch.Tensor) -> torch.Tensor:
     """Single pixels that a cosmic ray or a decay hits, 3 to 300 photons each."""
-    if not bool((d.struck > 0).any()):
-        return level
-    u = uniform_at(seeds, where.pixel, STRUCK)
-    return torch.where(u < d.struck, level + 3 * 100 ** (u / d.struck.clamp(min=1e-12)).clamp(max=1.0), level)
+    if bool((d.struck > 0).any()):
+        u = uniform_at(seeds, where.pixel, STRUCK)
+        hit = u < d.struck
+        level[hit] += 3 * 100 ** (u[hit] / _at(d.struck, hit))
+    return level

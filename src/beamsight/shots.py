@@ -196,42 +196,59 @@ def window_of(shots: Columns, shape: tuple[int, int]) -> Places:
     return places(shots.panels, torch.cat(first, 1), shots.width[:, 0, 0], shape)
 
 
-def render(shots: Columns, shape: tuple[int, int], where: Places | None = None) -> torch.Tensor:
+@dataclass(frozen=True)
+class Taken:
+    """Windows of shots: `where` their pixels lie, the share of light `passed` [B H W] by stop and shadows, mean `photons` per
+    ordinary pixel [B H W], and what detectors make of them, `exposed`."""
+
+    where: Places
+    passed: torch.Tensor
+    photons: torch.Tensor
+    exposed: ModulesExposed
+
+
+def render(shots: Columns, shape: tuple[int, int]) -> torch.Tensor:
     """Mean photons per ordinary pixel [B H W] of a window of `columns(shots)`: background and spots, dimmed by stop and shadows;
     0 between panels."""
-    where = where or window_of(shots, shape)
+    return lit(shots, window_of(shots, shape))[0]
+
+
+def lit(shots: Columns, where: Places) -> tuple[torch.Tensor, torch.Tensor]:
+    """`render` of windows whose places are known, and the share of light [B H W] that stop and shadows let through."""
     if where.y.device.type != "cpu" or len(where.y) == 1:
-        return _rendered(shots, where)
+        return _lit(shots, where)
     # Frame by frame on a processor: what few frames have is made for them alone.
     alone = [slice(n, n + 1) for n in range(len(where.y))]
-    return torch.cat([_rendered(rows_of(shots, n), rows_of(where, n)) for n in alone])
+    photons, share = zip(*(_lit(rows_of(shots, n), rows_of(where, n)) for n in alone), strict=True)
+    return torch.cat(photons), torch.cat(share)
 
 
-def _rendered(s: Columns, where: Places) -> torch.Tensor:
-    image = scattered(s, where.y, where.x)
+def _lit(s: Columns, where: Places) -> tuple[torch.Tensor, torch.Tensor]:
+    image, share = scattered(s, where.y, where.x), passed(s, where.y, where.x)
     add_spots(image, s.spot_y, s.spot_x, s.spot_ph, s.spot_along, s.spot_across, where)
-    return image.mul_(passed(s, where.y, where.x)).mul_(where.panel > 0)
+    return image.mul_(share).mul_(where.panel > 0), share
 
 
-def exposed(shots: Columns, modules: Columns, shape: tuple[int, int], seeds: torch.Tensor) -> tuple[Places, ModulesExposed]:
+def take(shots: Columns, modules: Columns, shape: tuple[int, int], seeds: torch.Tensor) -> Taken:
     """The window of each of `columns(shots)` as detectors with `columns(...)` of Modules give it; photon noise is a function of
     `seeds` [B], the detector's faults of its run."""
     where = window_of(shots, shape)
-    return where, expose_modules(render(shots, shape, where), modules, where, seeds, shots.run[:, 0, 0])
+    photons, share = lit(shots, where)
+    return Taken(where, share, photons, expose_modules(photons, modules, where, seeds, shots.run[:, 0, 0]))
 
 
-def seen(shots: Columns, where: Places, e: ModulesExposed) -> Seen:
+def seen(shots: Columns, taken: Taken) -> Seen:
     """What can be seen of each spot in the window."""
-    share = passed(shots, where.y, where.x) * where.area
+    s, e = shots, taken.exposed
     return see_spots(
-        shots.spot_y, shots.spot_x, shots.spot_ph, shots.spot_along, shots.spot_across, where, share, e.photons, e.variance,
-        e.limit, e.usable,
+        s.spot_y, s.spot_x, s.spot_ph, s.spot_along, s.spot_across, taken.where, taken.passed * taken.where.area, e.photons,
+        e.variance, e.limit, e.usable,
     )  # fmt: skip
 
 
-def visible_spots(shots: Columns, where: Places, e: ModulesExposed) -> torch.Tensor:
+def visible_spots(shots: Columns, taken: Taken) -> torch.Tensor:
     """[B] how many spots are visible in the window, those that look like one counted once."""
-    return counted_once(seen(shots, where, e).visible, shots.spot_near)
+    return counted_once(seen(shots, taken).visible, shots.spot_near)
 
 
 def verdict(visible: torch.Tensor) -> torch.Tensor:
