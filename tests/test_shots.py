@@ -16,20 +16,8 @@ from numpy.random import default_rng
 from beamsight.examples import TEST, TRAINING, VALIDATION
 from beamsight.physics.backgrounds import ICE_A_M, ICE_C_M, ICE_LINES, ice_spacings, passed, scattered
 from beamsight.runs import FRAMES_PER_RUN, Run, draw_run, indices_of, run_of
-from beamsight.shots import (
-    HIT,
-    NAMES,
-    SPOTS,
-    Shot,
-    draw_shot,
-    render,
-    run_numbered,
-    shot_of,
-    take,
-    verdict,
-    visible_spots,
-    window_of,
-)
+from beamsight.shots import SPOTS, Shot, draw_shot, place, run_numbered, shot_of
+from beamsight.taking import HIT, NAMES, render, take, verdict, visible_spots, window_of
 from beamsight.task import columns
 
 SEED = 3
@@ -133,6 +121,22 @@ def test_a_window_is_rendered_and_exposed_as_the_part_of_the_whole_it_is(n: int)
     torch.testing.assert_close(part.photons, whole.photons[cut], rtol=1e-4, atol=1e-5)
     # A tilted panel's place is rounded in another order; one photon in ten thousand may fall to the other side of a whole count.
     assert float((~torch.isclose(part.counts, whole.counts[cut], rtol=1e-3, atol=1e-3)).float().mean()) < 3e-4
+
+
+@pytest.mark.parametrize("shape", [(100, 90), (700, 1500)])
+def test_a_geometry_says_where_the_pixels_of_a_window_lie(shape: tuple[int, int]) -> None:
+    forms = set()
+    for shot in SHOTS:
+        geometry, where = place(shot, shape), window_of(columns([shot]), shape)
+        on = where.panel[0].numpy() > 0
+        radius = torch.hypot(where.y, where.x)[0].numpy()
+        np.testing.assert_allclose(geometry.radius_px()[on], radius[on], rtol=1e-6, atol=2e-3)
+        forms.add(bool(geometry.panels))
+        if geometry.panels:
+            np.testing.assert_array_equal(np.isfinite(geometry.radius_px()), on)
+        assert geometry.wavelength_m == shot.wavelength_m
+        assert geometry.pixel_m / geometry.distance_m == pytest.approx(shot.pixel_rad)
+    assert forms == {True, False}
 
 
 def test_what_is_visible_in_the_parts_is_visible_in_the_whole() -> None:

@@ -111,7 +111,7 @@ def _rest(rng: Generator, name: str, built: Layout) -> dict[str, Any]:
     distance = float(np.clip(side / 2 * built.pixel_m / np.tan(2 * np.arcsin(sine)), 0.05, 1.0))
     modules = draw_modules(rng, name)
     # Larger pixels see more.
-    level = (_log(rng, 0.05, 100) if rng.random() < 0.8 else _log(rng, 1e-3, 0.05)) * (built.pixel_m / 100e-6) ** 2
+    level = (_log(rng, 0.05, 300) if rng.random() < 0.8 else _log(rng, 1e-3, 0.05)) * (built.pixel_m / 100e-6) ** 2
     numbers = {
         "middle_px": _middle(rng, high_y - low_y, high_x - low_x),
         "wavelength_m": float(wavelength),
@@ -209,6 +209,6 @@ def _shades(rng: Generator, side: float) -> dict[str, Any]:
         "shade_px": side * np.array([rng.uniform(0.2, 0.55), rng.uniform(-0.15, 0.15), rng.uniform(0.3, 0.6)]),
         "shade_soft_px": side * np.array([_log(rng, 0.002, 0.02), _log(rng, 0.001, 0.03), _log(rng, 0.002, 0.05)]),
         "shade_share": np.where(
-            [nozzle, tape, holder], [rng.uniform(0.0, 0.6), rng.uniform(0.5, 0.95), rng.uniform(0, 0.8)], 1.0
+            [nozzle, tape, holder], [rng.uniform(0.0, 0.6), rng.uniform(0.5, 0.98), rng.uniform(0, 0.8)], 1.0
         ),
     }

@@ -1,32 +1,37 @@
-"""One shot of a run: what was in the beam, the mean photons of any window of the detector, and what can be seen there."""
+"""One shot of a run as drawn numbers: what was in the beam, what lay about it, and where the detector stood."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
-from beamsight.modules import ModulesExposed, expose_modules
+from beamsight.frame import Geometry, Panel
 from beamsight.physics.azimuth import texture
-from beamsight.physics.backgrounds import passed, scattered
 from beamsight.physics.bragg import Camera, Grain, Pulse, Spots, brighter_neighbour, brightest, draw_pulse, spots
 from beamsight.physics.cells import draw_rotation
-from beamsight.physics.columns import Columns, rows_of
 from beamsight.physics.draws import log_uniform as _log
-from beamsight.physics.places import Places, places
-from beamsight.physics.spots import Seen, add_spots, counted_once, see_spots
+from beamsight.physics.places import (
+    CORNER_X,
+    CORNER_Y,
+    FAST_X,
+    FAST_Y,
+    SLOW_X,
+    SLOW_Y,
+    X0,
+    X1,
+    Y0,
+    Y1,
+)  # fmt: skip
 from beamsight.runs import DRIFTING, FRAMES_PER_RUN, SHOT, Run, draw_run, run_of
 
 SPOTS = 2048  # kept of a frame; what is left out is lower than all that are kept
-HIT = 10  # visible spots
-MISS_NAME, WEAK_NAME, HIT_NAME = NAMES = ("miss", "weak", "hit")
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Shot:
     window_y: float
     window_x: float
     wavelength_m: float
+    pixel_m: float
     pixel_rad: float
     reach_px: float
     crystals: int
@@ -111,6 +117,7 @@ def shot_of(run: Run, frame: int, rng: Generator) -> Shot:
         window_y=rng.random(),
         window_x=rng.random(),
         wavelength_m=pulse.wavelength_m,
+        pixel_m=built.pixel_m,
         pixel_rad=built.pixel_m / run.distance_m,
         reach_px=float(np.hypot(max(map(abs, bounds[:2])), max(map(abs, bounds[2:])))) + 2,
         crystals=crystals,
@@ -186,71 +193,26 @@ def _light(rng: Generator, run: Run, factor: dict[str, float]) -> dict[str, Any]
     }
 
 
-def window_of(shots: Columns, shape: tuple[int, int]) -> Places:
-    """Where the pixels lie of the window (H, W) that each of `columns(shots)` is asked for; what is beside the detector has no
-    panel."""
-    first = [
-        (share * (size - side + 1).clamp(min=1)).floor()[:, 0]
-        for share, size, side in ((shots.window_y, shots.height, shape[0]), (shots.window_x, shots.width, shape[1]))
-    ]
-    return places(shots.panels, torch.cat(first, 1), shots.width[:, 0, 0], shape)
+def place(shot: Shot, shape: tuple[int, int]) -> Geometry:
+    """Where the window (H, W) of one shot stands: the beam's centre where its panels lie as they are stored, else each panel's
+    place."""
+    sizes, shares = (shot.height, shot.width), (shot.window_y, shot.window_x)
+    first = np.array([int(share * max(n - side + 1, 1)) for share, n, side in zip(shares, sizes, shape, strict=True)])
+    table = shot.panels[shot.panels[:, Y1] > 0].astype(float)
+    geometry = Geometry(shape, shot.pixel_m, shot.wavelength_m, shot.pixel_m / shot.pixel_rad)
+    origin = table[:, [CORNER_Y, CORNER_X]] - table[:, [Y0, X0]]
+    if (table[:, SLOW_Y] == 1).all() and (table[:, FAST_X] == 1).all() and np.ptp(origin, 0).max() < 1e-3:
+        return replace(geometry, centre_px=(float(-origin[0, 0] - first[0]), float(-origin[0, 1] - first[1])))
+    cut = [_cut(row, first, shape) for row in table]
+    return replace(geometry, panels=tuple(p for p in cut if p.y1 > p.y0 and p.x1 > p.x0))
 
 
-@dataclass(frozen=True)
-class Taken:
-    """Windows of shots: `where` their pixels lie, the share of light `passed` [B H W] by stop and shadows, mean `photons` per
-    ordinary pixel [B H W], and what detectors make of them, `exposed`."""
-
-    where: Places
-    passed: torch.Tensor
-    photons: torch.Tensor
-    exposed: ModulesExposed
-
-
-def render(shots: Columns, shape: tuple[int, int]) -> torch.Tensor:
-    """Mean photons per ordinary pixel [B H W] of a window of `columns(shots)`: background and spots, dimmed by stop and shadows;
-    0 between panels."""
-    return lit(shots, window_of(shots, shape))[0]
-
-
-def lit(shots: Columns, where: Places) -> tuple[torch.Tensor, torch.Tensor]:
-    """`render` of windows whose places are known, and the share of light [B H W] that stop and shadows let through."""
-    if where.y.device.type != "cpu" or len(where.y) == 1:
-        return _lit(shots, where)
-    # Frame by frame on a processor: what few frames have is made for them alone.
-    alone = [slice(n, n + 1) for n in range(len(where.y))]
-    photons, share = zip(*(_lit(rows_of(shots, n), rows_of(where, n)) for n in alone), strict=True)
-    return torch.cat(photons), torch.cat(share)
-
-
-def _lit(s: Columns, where: Places) -> tuple[torch.Tensor, torch.Tensor]:
-    image, share = scattered(s, where.y, where.x), passed(s, where.y, where.x)
-    add_spots(image, s.spot_y, s.spot_x, s.spot_ph, s.spot_along, s.spot_across, where)
-    return image.mul_(share).mul_(where.panel > 0), share
-
-
-def take(shots: Columns, modules: Columns, shape: tuple[int, int], seeds: torch.Tensor) -> Taken:
-    """The window of each of `columns(shots)` as detectors with `columns(...)` of Modules give it; photon noise is a function of
-    `seeds` [B], the detector's faults of its run."""
-    where = window_of(shots, shape)
-    photons, share = lit(shots, where)
-    return Taken(where, share, photons, expose_modules(photons, modules, where, seeds, shots.run[:, 0, 0]))
-
-
-def seen(shots: Columns, taken: Taken) -> Seen:
-    """What can be seen of each spot in the window."""
-    s, e = shots, taken.exposed
-    return see_spots(
-        s.spot_y, s.spot_x, s.spot_ph, s.spot_along, s.spot_across, taken.where, taken.passed * taken.where.area, e.photons,
-        e.variance, e.limit, e.usable,
-    )  # fmt: skip
-
-
-def visible_spots(shots: Columns, taken: Taken) -> torch.Tensor:
-    """[B] how many spots are visible in the window, those that look like one counted once."""
-    return counted_once(seen(shots, taken).visible, shots.spot_near)
-
-
-def verdict(visible: torch.Tensor) -> torch.Tensor:
-    """[B] the number in NAMES: 0 a miss without a visible spot, 2 a hit with ten or more, 1 between."""
-    return (visible > 0).int() + (visible >= HIT).int()
+def _cut(row: NDArray[np.float64], first: NDArray[np.int64], shape: tuple[int, int]) -> Panel:
+    """What a window shows of a panel, without rows or columns where that is nothing."""
+    low = np.maximum(row[[Y0, X0]] - first, 0)
+    high = np.minimum(row[[Y1, X1]] - first, shape)
+    down, right = low + first - row[[Y0, X0]]
+    slow, fast = row[[SLOW_Y, SLOW_X]], row[[FAST_Y, FAST_X]]
+    corner = row[[CORNER_Y, CORNER_X]] + down * slow + right * fast
+    y0, x0, y1, x1 = (int(v) for v in (*low, *high))
+    return Panel(y0, y1, x0, x1, *((float(v[0]), float(v[1])) for v in (corner, slow, fast)))
