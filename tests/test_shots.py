@@ -17,7 +17,7 @@ from beamsight.examples import TEST, TRAINING, VALIDATION
 from beamsight.physics.backgrounds import ICE_A_M, ICE_C_M, ICE_LINES, ice_spacings, passed, scattered
 from beamsight.runs import FRAMES_PER_RUN, Run, draw_run, indices_of, run_of
 from beamsight.shots import SPOTS, Shot, draw_shot, place, run_numbered, shot_of
-from beamsight.taking import HIT, NAMES, render, take, verdict, visible_spots, window_of
+from beamsight.taking import HIT, NAMES, cells, render, seen, take, verdict, visible_spots, window_of
 from beamsight.task import columns
 
 SEED = 3
@@ -157,6 +157,31 @@ def test_what_is_visible_in_the_parts_is_visible_in_the_whole() -> None:
         assert abs(int(sum(halves)) - int(whole)) <= 2 + 0.1 * int(whole)
         seen += int(whole)
     assert seen > 50
+
+
+def test_cells_hold_the_middles_of_visible_spots() -> None:
+    shape, marks = (256, 200), 0
+    of, modules = columns(SHOTS), columns(MODULES)
+    taken = take(of, modules, shape, torch.arange(len(SHOTS)))
+    found, marked = seen(of, taken), cells(of, taken, 8)
+    assert marked.shape == (len(SHOTS), 32, 25)
+    assert (found.may | ~found.visible).all()
+    for n, shot in enumerate(SHOTS):
+        y, x = taken.where.y[n], taken.where.x[n]
+        on = taken.where.panel[n] > 0
+        for kind in (found.visible, found.may):
+            for spot in kind[n].nonzero()[:, 0].tolist():
+                away = torch.where(on, torch.hypot(y - shot.spot_y[spot], x - shot.spot_x[spot]), torch.inf)
+                # One whose middle lies off the window or in a gap may still reach it.
+                if away.min() < 0.6:
+                    row, column = divmod(int(away.argmin()), shape[1])
+                    near = marked[
+                        n, max(0, (row - 1) // 8) : (row + 1) // 8 + 1, max(0, (column - 1) // 8) : (column + 1) // 8 + 1
+                    ]
+                    assert (near == 1).any() if found.visible[n, spot] else near.isnan().any() or (near == 1).any()
+                    marks += 1
+        assert int((marked[n] == 1).sum()) <= int(found.visible[n].sum())
+    assert marks > 30
 
 
 def test_verdicts_count_visible_spots() -> None:

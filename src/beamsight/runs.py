@@ -157,7 +157,7 @@ def _beam(rng: Generator) -> dict[str, Any]:
     return {
         "bandwidth": (_log(rng, 1e-3, 5e-3), _log(rng, 1e-3, 3e-3), _log(rng, 1e-3, 2e-2))[kind],
         "seeded": bool(kind == 1),
-        "divergence_rad": _log(rng, 1e-5, 1e-3),
+        "divergence_rad": _log(rng, 1e-5, 5e-4),
         # Relative spread of pulse energies: 14-50 % without a seed, 5-12 % with one, a few per cent at a storage ring.
         "shape": (_log(rng, 4, 50), _log(rng, 70, 400), 1e3)[kind],
     }

@@ -12,7 +12,7 @@ from beamsight.modules import ModulesExposed, expose_modules
 from beamsight.physics.backgrounds import passed, scattered
 from beamsight.physics.columns import Columns, rows_of
 from beamsight.physics.places import Places, places
-from beamsight.physics.spots import Seen, add_spots, counted_once, see_spots
+from beamsight.physics.spots import Seen, add_spots, counted_once, middles, see_spots
 
 NAMES = ("miss", "weak", "hit")
 HIT = 10  # visible spots
@@ -37,6 +37,16 @@ class Taken:
     passed: torch.Tensor
     photons: torch.Tensor
     exposed: ModulesExposed
+
+    @property
+    def counts(self) -> torch.Tensor:
+        """[B H W] what a file would hold."""
+        return self.exposed.counts
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """[B H W] True = trust."""
+        return self.exposed.mask
 
 
 def render(shots: Columns, shape: tuple[int, int]) -> torch.Tensor:
@@ -81,6 +91,17 @@ def seen(shots: Columns, taken: Taken) -> Seen:
 def visible_spots(shots: Columns, taken: Taken) -> torch.Tensor:
     """[B] how many spots are visible in the window, those that look like one counted once."""
     return counted_once(seen(shots, taken).visible, shots.spot_near)
+
+
+def cells(shots: Columns, taken: Taken, side: int = 8) -> torch.Tensor:
+    """[B H/side W/side] which squares of `side` px hold the middle of a visible spot: 1, 0, and NaN where one is doubtful."""
+    s, found = shots, seen(shots, taken)
+    frames, height, width = taken.where.y.shape
+    marked = torch.zeros(frames, height // side + 1, width // side + 1)
+    for which, mark in ((found.may, torch.nan), (found.visible, 1.0)):
+        frame, row, column = middles(s.spot_y, s.spot_x, which, taken.where)
+        marked[frame, row // side, column // side] = mark
+    return marked[:, : height // side, : width // side]
 
 
 def verdict(visible: torch.Tensor) -> torch.Tensor:

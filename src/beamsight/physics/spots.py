@@ -14,6 +14,7 @@ from beamsight.physics.visibility import CONTRAST, least_count
 
 HALVES = (3, 6, 12, 24)  # px from the middle of a stamp to its side
 CUT = 3.5  # standard deviations at which a spot ends; its light is what lies within
+PERHAPS = 0.5  # of what is needed: neither surely seen nor surely not
 APERTURE = 1.6  # standard deviations to sum over: the best for a Gaussian on even ground, 72 % of it
 
 
@@ -112,13 +113,15 @@ def add_spots(
 @dataclass(frozen=True)
 class Seen:
     """What can be seen of spots [B N]: `signal` photons that are left within the aperture, `background` photons and other
-    variance there, `pixels` of it; `needed` photons to be seen; `visible`."""
+    variance there, `pixels` of it; `needed` photons to be seen; `visible`; and those that `may` be, with half of what is
+    needed."""
 
     signal: torch.Tensor
     background: torch.Tensor
     pixels: torch.Tensor
     needed: torch.Tensor
     visible: torch.Tensor
+    may: torch.Tensor
 
 
 def see_spots(
@@ -155,7 +158,8 @@ def see_spots(
         sums.index_add_(1, s.frame * shape[1] + s.spot, (values * counts).sum(2))
     signal, background, pixels = sums.reshape(3, *shape)
     needed = (least_count(background) - background).maximum(CONTRAST * background)
-    return Seen(signal, background, pixels, needed, (signal >= needed) & (pixels > 0))
+    visible, may = ((signal >= share * needed) & (pixels > 0) for share in (1.0, PERHAPS))
+    return Seen(signal, background, pixels, needed, visible, may)
 
 
 def counted_once(visible: torch.Tensor, neighbour: torch.Tensor) -> torch.Tensor:
@@ -163,3 +167,21 @@ def counted_once(visible: torch.Tensor, neighbour: torch.Tensor) -> torch.Tensor
     one counts."""
     higher = visible.gather(1, neighbour.clamp(min=0).long()) & (neighbour >= 0)
     return (visible & ~higher).sum(1)
+
+
+def middles(
+    y: torch.Tensor, x: torch.Tensor, which: torch.Tensor, where: Places
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Frame [M], row [M] and column [M] of the window's pixel nearest to the middle of each of the spots that `which` [B N]
+    marks, those left out that lie outside the window."""
+    frame, spot = which.nonzero().unbind(1)
+    panels = where.panels[frame]
+    row, column = (v[:, 0] for v in stored(panels, y[frame, spot, None], x[frame, spot, None]))
+    inside = [v.maximum(panels[..., a]).minimum(panels[..., b] - 1) for v, a, b in ((row, Y0, Y1), (column, X0, X1))]
+    # A spot in a gap is told at the nearest panel.
+    away = (row - inside[0]).abs() + (column - inside[1]).abs() + torch.where(panels[..., Y1] > 0, 0.0, torch.inf)
+    near = away.argmin(1, keepdim=True)
+    row, column = (v.gather(1, near)[:, 0].round().long() for v in inside)
+    row, column = row - where.row[frame, 0, 0], column - where.column[frame, 0, 0]
+    on = (row >= 0) & (row < where.y.shape[1]) & (column >= 0) & (column < where.y.shape[2])
+    return frame[on], row[on], column[on]
