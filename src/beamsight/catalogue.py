@@ -9,7 +9,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from beamsight.layouts import Layout, Make, Sensor, assembled, grid, pinwheel, stack
+from beamsight.sensors import Layout, Make, Sensor, assembled, grid, pinwheel, stack
 
 FORMS = ("assembled", "stack")
 

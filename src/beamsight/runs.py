@@ -12,11 +12,11 @@ from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
 from beamsight.catalogue import FORMS, layout
-from beamsight.layouts import Layout
 from beamsight.modules import Modules
 from beamsight.physics.cells import Cell, draw_cell, real_axes
 from beamsight.physics.draws import log_uniform as _log
 from beamsight.readouts import draw_modules
+from beamsight.sensors import Layout
 
 FRAMES_PER_RUN = 256
 # Consecutive numbers belong to different runs, so that a batch sees many; all numbers of a run lie in one block. The ranges of

@@ -10,8 +10,8 @@ import torch
 
 from beamsight.catalogue import FORMS, SENSORS, layout
 from beamsight.frame import Geometry
-from beamsight.layouts import PANELS, Layout
 from beamsight.physics.places import Places, places, stored
+from beamsight.sensors import PANELS, Layout
 
 # (name, form): the stored image's shape and its panels, chips where their pixels differ at borders.
 PUBLISHED = {
