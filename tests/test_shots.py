@@ -12,11 +12,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.random import default_rng
+from scipy import stats
 
 from beamsight.examples import TEST, TRAINING, VALIDATION
 from beamsight.physics.backgrounds import ICE_A_M, ICE_C_M, ICE_LINES, ice_spacings, passed, scattered
 from beamsight.runs import FRAMES_PER_RUN, Run, draw_run, indices_of, run_of
-from beamsight.shots import SPOTS, Shot, draw_shot, place, run_numbered, shot_of
+from beamsight.shots import SPOTS, Shot, draw_shot, place, run_numbered, shot_of, stored_at
 from beamsight.taking import HIT, NAMES, cells, render, seen, take, verdict, visible_spots, window_of
 from beamsight.task import columns
 
@@ -243,6 +244,29 @@ def test_stop_and_shadows_take_light() -> None:
     y, x = torch.tensor([0.0, 0.0, 0.0, 200.0, 50.0]), torch.tensor([0.0, 80.0, -80.0, 0.0, 50.0])
     share = passed(columns([shot]), y[None, None], x[None, None])[0, 0]
     torch.testing.assert_close(share, torch.tensor([0.1, 0.1, 1.0, 0.4, 1.0]), atol=2e-3, rtol=0)
+
+
+def test_places_lead_to_the_stored_pixel() -> None:
+    for shot in SHOTS[:8]:
+        where = window_of(columns([replace(shot, window_y=0.0, window_x=0.0)]), (min(shot.height, 600), min(shot.width, 600)))
+        some = (where.panel[0] > 0).nonzero()[::997]
+        y, x = (v[0, some[:, 0], some[:, 1]].double().numpy() for v in (where.y, where.x))
+        row, column = stored_at(shot.panels, y, x)
+        np.testing.assert_allclose(row, some[:, 0], atol=5e-3)
+        np.testing.assert_allclose(column, some[:, 1], atol=5e-3)
+    assert stored_at(SHOTS[0].panels, np.array([1e5]), np.array([0.0]))[0].tolist() == [-1]
+
+
+def test_windows_do_not_tell_whether_a_crystal_was_hit() -> None:
+    run = replace(draw_run(SEED, 11), double_fraction=0.0)
+    places = []
+    for share in (0.0, 1.0):
+        shots = [shot_of(replace(run, hit_fraction=share), 5, default_rng(i)) for i in range(300)]
+        assert {s.crystals for s in shots} == {int(share)}
+        places.append(np.array([(s.window_y, s.window_x) for s in shots]))
+    assert all(stats.ks_2samp(places[0][:, n], places[1][:, n]).pvalue > 1e-3 for n in (0, 1))
+    assert places[0].min() >= 0
+    assert places[0].max() < 1
 
 
 def test_windows_larger_than_a_detector_are_padded() -> None:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
@@ -28,9 +29,11 @@ from beamsight.physics.places import (
     X1,
     Y0,
     Y1,
+    stored,
 )  # fmt: skip
 from beamsight.runs import DRIFTING, FRAMES_PER_RUN, SHOT, Run, draw_run, run_of
 
+TRIES = 8  # places that are asked for a panel before any is taken
 SPOTS = 2048  # kept of a frame; what is left out is lower than all that are kept
 
 
@@ -108,14 +111,16 @@ def shot_of(run: Run, frame: int, rng: Generator) -> Shot:
     factor = _factors(rng, run, frame)
     pulse = draw_pulse(rng, run.wavelength_m * rng.normal(1, 5e-4), run.bandwidth, run.seeded, run.divergence_rad)
     crystals, found = _crystals(rng, run, pulse, camera, factor["beam"])
+    panels = built.table(run.middle_px)
+    window_y, window_x = _window(rng, run, camera, panels, built.shape)
     return Shot(
         run=run.number,
         frame=frame,
-        panels=built.table(run.middle_px),
+        panels=panels,
         height=built.shape[0],
         width=built.shape[1],
-        window_y=rng.random(),
-        window_x=rng.random(),
+        window_y=window_y,
+        window_x=window_x,
         wavelength_m=pulse.wavelength_m,
         pixel_m=built.pixel_m,
         pixel_rad=built.pixel_m / run.distance_m,
@@ -124,6 +129,37 @@ def shot_of(run: Run, frame: int, rng: Generator) -> Shot:
         **_padded(found),
         **_light(rng, run, factor),
     )
+
+
+def _window(rng: Generator, run: Run, camera: Camera, panels: NDArray[np.float32], shape: tuple[int, int]) -> tuple[float, float]:
+    """Where a window is cut, in 0-1: half of them anywhere, half about a place within the crystal's resolution, any radius as
+    often as another, for spots crowd there. Alike whether a crystal was hit or not."""
+    anywhere = (float(rng.random()), float(rng.random()))
+    sine = min(run.wavelength_m / 2 / run.limit_m, np.sin(camera.corner_rad() / 2))
+    farthest = camera.distance_m / camera.pixel_m * np.tan(2 * np.arcsin(sine))
+    radius, angle = farthest * rng.random(TRIES), rng.uniform(0, 2 * np.pi, TRIES)
+    row, column = stored_at(panels, radius * np.sin(angle), radius * np.cos(angle))
+    on = np.flatnonzero(row >= 0)
+    if rng.random() < 0.5 or len(on) == 0:
+        return anywhere
+    # A share of the image is a place that windows of every size hold.
+    return float(row[on[0]] / shape[0]), float(column[on[0]] / shape[1])
+
+
+def stored_at(
+    panels: NDArray[np.float32], y: NDArray[np.float64], x: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Row and column [N] in the stored image of places y, x [N] px from the beam; -1 where no panel lies."""
+    row, column = (v[0].double().numpy() for v in stored(*(torch.from_numpy(np.float32(v))[None] for v in (panels, y, x))))
+    on = (
+        (row > panels[:, Y0] - 0.5)
+        & (row < panels[:, Y1] - 0.5)
+        & (column > panels[:, X0] - 0.5)
+        & (column < panels[:, X1] - 0.5)
+    )
+    which, some = on.argmax(1)[:, None], on.any(1)
+    found = [np.where(some, np.take_along_axis(v, which, 1)[:, 0].clip(0), -1.0) for v in (row, column)]
+    return found[0], found[1]
 
 
 def _factors(rng: Generator, run: Run, frame: int) -> dict[str, float]:
