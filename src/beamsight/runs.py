@@ -143,10 +143,10 @@ def _crystal(rng: Generator) -> dict[str, Any]:
         # Large cells scatter to lower resolution.
         "limit_m": _log(rng, 1.4e-10, 4e-10) * max(1.0, (volume / 1e-24) ** 0.15),
         "structure": int(rng.integers(2**31)),
-        "hit_fraction": rng.beta(1.5, 1.5),
+        "hit_fraction": rng.beta(2, 1.4),
         "double_fraction": rng.uniform(0, 0.3),
         # Between no visible spot and ten lies a factor of three in strength: many runs stay near it, as real ones do.
-        "strength": _log(rng, 0.08, 25),
+        "strength": _log(rng, 0.1, 100),
         "strength_spread": rng.uniform(0.6, 1.7),
     }
 
