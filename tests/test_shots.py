@@ -18,7 +18,7 @@ from beamsight.examples import TEST, TRAINING, VALIDATION
 from beamsight.physics.backgrounds import ICE_A_M, ICE_C_M, ICE_LINES, ice_spacings, passed, scattered
 from beamsight.runs import FRAMES_PER_RUN, Run, draw_run, indices_of, run_of
 from beamsight.shots import SPOTS, Shot, draw_shot, place, run_numbered, shot_of, stored_at
-from beamsight.taking import HIT, NAMES, cells, render, seen, take, verdict, visible_spots, window_of
+from beamsight.taking import HIT, NAMES, cells, render, take, verdict, visible_spots, window_of
 from beamsight.task import columns
 
 SEED = 3
@@ -164,7 +164,7 @@ def test_cells_hold_the_middles_of_visible_spots() -> None:
     shape, marks = (256, 200), 0
     of, modules = columns(SHOTS), columns(MODULES)
     taken = take(of, modules, shape, torch.arange(len(SHOTS)))
-    found, marked = seen(of, taken), cells(of, taken, 8)
+    found, marked = taken.seen, cells(of, taken, 8)
     assert marked.shape == (len(SHOTS), 32, 25)
     assert (found.may | ~found.visible).all()
     for n, shot in enumerate(SHOTS):

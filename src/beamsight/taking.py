@@ -31,12 +31,13 @@ def window_of(shots: Columns, shape: tuple[int, int]) -> Places:
 @dataclass(frozen=True)
 class Taken:
     """Windows of shots: `where` their pixels lie, the share of light `passed` [B H W] by stop and shadows, mean `photons` per
-    ordinary pixel [B H W], and what detectors make of them, `exposed`."""
+    ordinary pixel [B H W], what detectors make of them, `exposed`, and what can be `seen` there of each spot."""
 
     where: Places
     passed: torch.Tensor
     photons: torch.Tensor
     exposed: ModulesExposed
+    seen: Seen
 
     @property
     def counts(self) -> torch.Tensor:
@@ -76,30 +77,28 @@ def take(shots: Columns, modules: Columns, shape: tuple[int, int], seeds: torch.
     `seeds` [B], the detector's faults of its run."""
     where = window_of(shots, shape)
     photons, share = lit(shots, where)
-    return Taken(where, share, photons, expose_modules(photons, modules, where, seeds, shots.run[:, 0, 0]))
+    exposed = expose_modules(photons, modules, where, seeds, shots.run[:, 0, 0])
+    return Taken(where, share, photons, exposed, _seen(shots, where, share, exposed))
 
 
-def seen(shots: Columns, taken: Taken) -> Seen:
-    """What can be seen of each spot in the window."""
-    s, e = shots, taken.exposed
+def _seen(s: Columns, where: Places, share: torch.Tensor, e: ModulesExposed) -> Seen:
     return see_spots(
-        s.spot_y, s.spot_x, s.spot_ph, s.spot_along, s.spot_across, taken.where, taken.passed * taken.where.area, e.photons,
-        e.variance, e.limit, e.usable,
+        s.spot_y, s.spot_x, s.spot_ph, s.spot_along, s.spot_across, where, share * where.area, e.photons, e.variance, e.limit,
+        e.usable,
     )  # fmt: skip
 
 
 def visible_spots(shots: Columns, taken: Taken) -> torch.Tensor:
     """[B] how many spots are visible in the window, those that look like one counted once."""
-    return counted_once(seen(shots, taken).visible, shots.spot_near)
+    return counted_once(taken.seen.visible, shots.spot_near)
 
 
 def cells(shots: Columns, taken: Taken, side: int = 8) -> torch.Tensor:
     """[B H/side W/side] which squares of `side` px hold the middle of a visible spot: 1, 0, and NaN where one is doubtful."""
-    s, found = shots, seen(shots, taken)
     frames, height, width = taken.where.y.shape
     marked = torch.zeros(frames, height // side + 1, width // side + 1)
-    for which, mark in ((found.may, torch.nan), (found.visible, 1.0)):
-        frame, row, column = middles(s.spot_y, s.spot_x, which, taken.where)
+    for which, mark in ((taken.seen.may, torch.nan), (taken.seen.visible, 1.0)):
+        frame, row, column = middles(shots.spot_y, shots.spot_x, which, taken.where)
         marked[frame, row // side, column // side] = mark
     return marked[:, : height // side, : width // side]
 
