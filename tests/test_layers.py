@@ -30,10 +30,11 @@ LAYERS = {
     "parallel": 4, "trainlog": 4,
     "examples": 4, "ahead": 4, "calibrate": 4, "train": 4, "evaluate": 4, "export": 4,
     "simulating": 4, "disturb": 4, "sweeps": 4, "robustness": 4,
+    "sensors": 0, "catalogue": 0, "modules": 1, "readouts": 2, "runs": 2, "shots": 2, "taking": 2,
     "__init__": 5, "__main__": 5, "cli": 5, "console": 5, "doctor": 5, "making": 5, "checking": 5, "running": 5, "show": 5,
 }  # fmt: skip
 # Readers know of files and frames, of nothing else; they may be several modules that help one another.
-READING = {name for name, layer in LAYERS.items() if layer == 1} - {"detector", "views", "fourier_bessel", "recipe"}
+READING = {name for name, layer in LAYERS.items() if layer == 1} - {"detector", "modules", "views", "fourier_bessel", "recipe"}
 # Layers whose modules may use one another.
 MIXED = {0, 2, 4, 5}
 # Simulating and training need torch; the command line imports these inside the verb. All else answers without.
@@ -63,6 +64,11 @@ NEEDS_TORCH = {
     "train",
     "evaluate",
     "export",
+    "modules",
+    "readouts",
+    "runs",
+    "shots",
+    "taking",
     "disturb",
     "sweeps",
     "robustness",
