@@ -15,9 +15,10 @@ from beamsight.bundle import Bundle, load
 from beamsight.calibrate import sure_from
 from beamsight.examples import positions, simulated, turned
 from beamsight.frame import Frame, Geometry
+from beamsight.shift import STATE
 from beamsight.spots import any_in_tile, tiles
 from beamsight.task import example, make_frame
-from toy_spots import CELL, SIDE, TOY_SPOTS, trained
+from toy_spots import CELL, SIDE, TOY_SPOTS, run, trained
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +41,9 @@ def test_truth_of_tiles_is_doubtful_only_where_it_may_be_either() -> None:
 
 
 def test_frames_of_a_run_share_what_the_run_drew() -> None:
-    flats = [example(TOY_SPOTS, 5, i)[0].flat for i in range(12)]
-    assert flats == [flat for flat in flats[::4] for _ in range(4)]
-    assert len(set(flats)) == 3
+    flats = {n: {example(TOY_SPOTS, 5, i)[0].flat for i in run(n)[::17]} for n in range(3)}
+    assert [len(flat) for flat in flats.values()] == [1, 1, 1]
+    assert len(set.union(*flats.values())) == 3
 
 
 def test_places_turn_with_their_frames() -> None:
@@ -121,3 +122,5 @@ def test_the_card_says_what_a_stranger_needs(bundle: Bundle) -> None:
     assert card["places"]["side_px"] == 64
     assert 0 < card["places"]["threshold"] < 1
     assert card["view"] == "contrast"
+    assert len(card["normal"]["drift"]) == len(STATE)
+    assert card["normal"]["limit"] > 0

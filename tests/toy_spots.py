@@ -22,7 +22,7 @@ from beamsight.targets import OneOf
 from beamsight.task import Task
 from beamsight.train import train
 
-SIDE, MOST, CELL = 128, 12, 8
+SIDE, MOST, CELL, RUN_FRAMES = 128, 12, 8, 120
 RUN, SHOT = 30, 31
 
 
@@ -36,9 +36,13 @@ class Sky:
     flat: float
 
 
+def run(number: int) -> range:
+    return range(number * RUN_FRAMES, (number + 1) * RUN_FRAMES)
+
+
 def flat_of(seed: int, index: int) -> float:
-    """Photons a pixel, the same for four frames that follow one another."""
-    return float(10 ** default_rng([seed, index // 4, RUN]).uniform(-1, 1))
+    """Photons a pixel, the same for all frames of a run."""
+    return float(10 ** default_rng([seed, index // RUN_FRAMES, RUN]).uniform(-1, 1))
 
 
 def draw(seed: int, index: int) -> Sky:
@@ -63,7 +67,7 @@ def render(sky: Sky, shape: tuple[int, int]) -> torch.Tensor:
 
 
 def detector(seed: int, index: int) -> Detector:
-    return Detector(read_noise_counts=0.3 * default_rng([seed, index // 4, RUN]).random())
+    return Detector(read_noise_counts=0.3 * default_rng([seed, index // RUN_FRAMES, RUN]).random())
 
 
 def label(sky: Sky, exposed: Exposed) -> torch.Tensor:
@@ -83,7 +87,7 @@ RECIPE = Recipe(
     mirror=True, rotate=True, validate_every=60, validation=128,
 )  # fmt: skip
 TOY_SPOTS = Task("toy-spots", "Spots or none?", OneOf(("miss", "hit")), (SIDE, SIDE), draw, place, render, detector, label,
-                 locate=locate, in_runs=True, views=("contrast",), recipe=RECIPE,
+                 locate=locate, run=run, views=("contrast",), recipe=RECIPE,
                  sweeps={"exposure": (1.0, 0.3)})  # fmt: skip
 
 

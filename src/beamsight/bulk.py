@@ -218,7 +218,7 @@ def answer(task: Errand, bunch: Bunch) -> Answered:
     bundle, child = _at_hand(task)
     done = Answered([], Tally(), [])
     frames = read_places(child, bunch.steps)
-    examine = None if bundle.fitted is not None else Examiner(task.looked, "normal" in bundle.card)
+    examine = None if bundle.fitted is not None else Examiner(task.looked, bool(bundle.card.get("normal")))
     for number, (item, given) in enumerate(answered(bundle, frames, done.tally, task.threshold, examine), bunch.number):
         if task.pictures and isinstance(item, Frame) and is_shown(number, bunch.known):
             done.pictures.append((number, thumbnail(item)))

@@ -123,7 +123,7 @@ def _examiner(run: _Run, about: dict[str, Any]) -> AbstractContextManager[Examin
     """What looks at each frame beside the model: of frames that are seen as they are."""
     if run.bundle.fitted is not None:
         return nullcontext()
-    return examining(run.wanted.looked, "normal" in run.bundle.card, about, run.wanted.overwrite)
+    return examining(run.wanted.looked, bool(run.bundle.card.get("normal")), about, run.wanted.overwrite)
 
 
 def _over(run: _Run, tell: Callable[[str], None]) -> None:
