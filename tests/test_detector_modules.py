@@ -16,7 +16,9 @@ from beamsight.task import columns
 
 FULL = Modules(
     gain=7.0, read_ph=0.3, switch_ph=30.0, middle_read_ph=2.0, middle_switch_ph=500.0, low_read_ph=20.0, chip_gain=0.05,
-    pixel_gain=0.02, offset_ph=0.05, common_ph=0.2, line_ph=0.1, dead=2e-3, hot=2e-3, struck=1e-3, dead_chips=0.1,
+    pixel_gain=0.02,
+    read_uneven=0.7,
+    offset_ph=0.05, common_ph=0.2, line_ph=0.1, dead=2e-3, hot=2e-3, struck=1e-3, dead_chips=0.1,
     saturation_ph=2000.0, sizes=DIVIDED, whole=1, dark_counts=3.0,
 )  # fmt: skip
 UNIT = torch.tensor([77])
@@ -57,6 +59,13 @@ def test_noise_grows_with_the_stage() -> None:
         e = shown(level, PLAIN, **stages)
         assert float(e.counts.double().var()) == pytest.approx(level + read**2, rel=0.02)
         assert float(e.variance.mean()) == pytest.approx(read**2, rel=1e-5)
+
+
+def test_noise_may_grow_in_bands_of_columns() -> None:
+    counts = shown(0.0, PLAIN, read_ph=0.5, read_uneven=1.0, read_period_px=100.0).counts[0]
+    quiet, loud = counts[:, ::100], counts[:, 50::100]
+    assert float(quiet.std()) == pytest.approx(0.5, rel=0.05)
+    assert float(loud.std()) == pytest.approx(1.0, rel=0.05)
 
 
 def test_chips_keep_their_gain_through_a_run() -> None:

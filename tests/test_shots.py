@@ -70,12 +70,26 @@ def test_frames_of_a_run_share_what_a_run_shares() -> None:
 
 
 def test_levels_drift_along_a_run_and_scatter_from_shot_to_shot() -> None:
-    run = replace(draw_run(SEED, 8), shape=400.0, jet_spread=0.0, hit_fraction=0.0, drift=np.tile([0.5, 1.0, 0.0], (5, 1)))
+    run = replace(
+        draw_run(SEED, 8),
+        shape=400.0,
+        jet_spread=0.0,
+        hit_fraction=0.0,
+        dark_fraction=0.0,
+        drift=np.tile([0.5, 1.0, 0.0], (5, 1)),
+    )
     air = np.log([shot_of(run, f, default_rng(f)).air_ph / run.background["air_ph"] for f in range(FRAMES_PER_RUN)])
     slow = 0.5 * np.sin(2 * np.pi * np.arange(FRAMES_PER_RUN) / FRAMES_PER_RUN)
     assert np.corrcoef(air, slow)[0, 1] > 0.95
     # A gamma distribution of shape k has relative spread k^-1/2.
     assert (air - slow).std() == pytest.approx(0.05, rel=0.2)
+
+
+def test_a_dropped_pulse_lights_nothing() -> None:
+    run = replace(draw_run(SEED, 8), dark_fraction=1.0, hit_fraction=1.0)
+    dark = shot_of(run, 3, default_rng(1))
+    assert (dark.spot_ph == 0).all()
+    assert float(render(columns([dark]), (64, 64)).max()) == 0
 
 
 def test_spots_of_a_shot_are_the_highest_first_and_padded() -> None:
@@ -160,10 +174,17 @@ def test_what_is_visible_in_the_parts_is_visible_in_the_whole() -> None:
     assert seen > 50
 
 
+def about_its_brightest(shot: Shot) -> Shot:
+    row, column = stored_at(shot.panels, shot.spot_y[:20].astype(float), shot.spot_x[:20].astype(float))
+    on = int((row >= 0).argmax())
+    return replace(shot, window_y=float(max(row[on], 0) / shot.height), window_x=float(max(column[on], 0) / shot.width))
+
+
 def test_cells_hold_the_middles_of_visible_spots() -> None:
     shape, marks = (256, 200), 0
-    of, modules = columns(SHOTS), columns(MODULES)
-    taken = take(of, modules, shape, torch.arange(len(SHOTS)))
+    shots = [about_its_brightest(s) for s in SHOTS]
+    of, modules = columns(shots), columns(MODULES)
+    taken = take(of, modules, shape, torch.arange(len(shots)))
     found, marked = taken.seen, cells(of, taken, 8)
     assert marked.shape == (len(SHOTS), 32, 25)
     assert (found.may | ~found.visible).all()

@@ -26,17 +26,20 @@ PIXELS, CHIPS, DEAD_CHIPS, OFFSETS = range(11, 15)
 class Modules:
     """What the chips of a detector do; the default is perfect.
 
-    `gain` counts a photon. Integrating chips have three stages: `read_ph` noise rms up to `switch_ph` photons, `middle_read_ph`
-    up to `middle_switch_ph`, `low_read_ph` beyond. `chip_gain`, `pixel_gain` relative spreads of gain that the file has not
-    corrected; `offset_ph` spread of dark levels it has not; `common_ph` rms of a level that the pixels of a chip share in a
-    frame, `line_ph` that those of a row of a chip share. `dead`, `hot` shares of pixels, `hot_ph` what the hottest read, a
-    hundred times the least; `struck` share that a particle hits in this frame; `dead_chips` share of chips. `saturation_ph`
-    clips. `sizes` what is done with pixels of another size. `whole` = 1 where files hold whole numbers. `gap_masked`,
-    `defects_masked`, `saturation_masked` = 1 where the file's mask knows; `dark_counts` shifts counts.
+    `gain` counts a photon. `read_uneven` by how much the noise grows towards the middle of bands of `read_period_px` columns.
+    Integrating chips have three stages: `read_ph` noise rms up to `switch_ph` photons, `middle_read_ph` up to `middle_switch_ph`,
+    `low_read_ph` beyond. `chip_gain`, `pixel_gain` relative spreads of gain that the file has not corrected; `offset_ph` spread
+    of dark levels it has not; `common_ph` rms of a level that the pixels of a chip share in a frame, `line_ph` that those of a
+    row of a chip share. `dead`, `hot` shares of pixels, `hot_ph` what the hottest read, a hundred times the least; `struck` share
+    that a particle hits in this frame; `dead_chips` share of chips. `saturation_ph` clips. `sizes` what is done with pixels of
+    another size. `whole` = 1 where files hold whole numbers. `gap_masked`, `defects_masked`, `saturation_masked` = 1 where the
+    file's mask knows; `dark_counts` shifts counts.
     """
 
     gain: float = 1.0
     read_ph: float = 0.0
+    read_uneven: float = 0.0
+    read_period_px: float = 100.0
     switch_ph: float = 1e30
     middle_read_ph: float = 0.0
     middle_switch_ph: float = 1e30
@@ -93,7 +96,7 @@ def expose_modules(
 
 def _expose(photons: torch.Tensor, d: Columns, where: Places, seeds: torch.Tensor, unit: torch.Tensor) -> ModulesExposed:
     mean = photons * where.area
-    read = _read_noise(mean, d)
+    read = _read_noise(mean, d, where)
     level = poisson_of(mean, uniform_at(seeds, where.pixel, PHOTONS))
     if bool((read > 0).any()):
         level += normal_of(uniform_at(seeds, where.pixel, READING)).mul_(read)
@@ -122,11 +125,14 @@ def _expose(photons: torch.Tensor, d: Columns, where: Places, seeds: torch.Tenso
     )
 
 
-def _read_noise(mean: torch.Tensor, d: Columns) -> torch.Tensor:
+def _read_noise(mean: torch.Tensor, d: Columns, where: Places) -> torch.Tensor:
     """Noise rms in photons [B H W] of the stage that a pixel of `mean` photons is read in."""
+    first = d.read_ph
+    if bool((d.read_uneven > 0).any()):
+        first = first * (1 + d.read_uneven * torch.sin(torch.pi * where.column[:, :1] / d.read_period_px) ** 2)
     if not bool((d.switch_ph < 1e29).any()):
-        return torch.as_tensor(d.read_ph).expand(mean.shape)
-    return torch.where(mean < d.switch_ph, d.read_ph, torch.where(mean < d.middle_switch_ph, d.middle_read_ph, d.low_read_ph))
+        return first.expand(mean.shape)
+    return torch.where(mean < d.switch_ph, first, torch.where(mean < d.middle_switch_ph, d.middle_read_ph, d.low_read_ph))
 
 
 def _of_panel(values: torch.Tensor, where: Places) -> torch.Tensor:

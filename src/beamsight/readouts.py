@@ -46,6 +46,8 @@ def _analogue(rng: Generator) -> dict[str, Any]:
         "offset_ph": _log(rng, 3e-3, 0.1),
         "common_ph": _log(rng, 5e-3, 0.15) if rng.random() < 0.6 else 0.0,
         "line_ph": _log(rng, 5e-3, 0.1) if rng.random() < 0.3 else 0.0,
+        "read_uneven": rng.uniform(0.1, 1.5) if rng.random() < 0.4 else 0.0,
+        "read_period_px": rng.uniform(40, 400),
     }
 
 

@@ -60,6 +60,7 @@ class Run:
     limit_m: float
     structure: int
     hit_fraction: float
+    dark_fraction: float
     double_fraction: float
     strength: float
     strength_spread: float
@@ -143,6 +144,8 @@ def _crystal(rng: Generator) -> dict[str, Any]:
         # Large cells scatter to lower resolution.
         "limit_m": _log(rng, 1.4e-10, 4e-10) * max(1.0, (volume / 1e-24) ** 0.15),
         "structure": int(rng.integers(2**31)),
+        # Pulses that the accelerator dropped, or dark frames in between.
+        "dark_fraction": rng.choice([0.0, _log(rng, 1e-3, 0.05)]),
         "hit_fraction": rng.beta(2, 1.4),
         "double_fraction": rng.uniform(0, 0.3),
         # Between no visible spot and ten lies a factor of three in strength: many runs stay near it, as real ones do.

@@ -166,7 +166,7 @@ def _factors(rng: Generator, run: Run, frame: int) -> dict[str, float]:
     """What the levels of DRIFTING are multiplied with: pulse energy, the jet's thickness, and slow changes."""
     amplitude, periods, phase = run.drift.T
     slow = np.exp(amplitude * np.sin(2 * np.pi * (periods * frame / FRAMES_PER_RUN + phase)))
-    pulse = rng.gamma(run.shape) / run.shape
+    pulse = rng.gamma(run.shape) / run.shape * (rng.random() >= run.dark_fraction)
     jet = np.exp(rng.normal(0, run.jet_spread))
     quick = {"ring": pulse * jet, "air": pulse, "flat": pulse * jet, "streak": pulse * np.exp(rng.normal(0, 1)), "beam": pulse}
     return {name: float(quick[name] * s) for name, s in zip(DRIFTING, slow, strict=True)}
