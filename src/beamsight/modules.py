@@ -26,16 +26,19 @@ PIXELS, CHIPS, DEAD_CHIPS, OFFSETS = range(11, 15)
 class Modules:
     """What the chips of a detector do; the default is perfect.
 
-    `gain` counts a photon. `read_uneven` by how much the noise grows towards the middle of bands of `read_period_px` columns.
-    Integrating chips have three stages: `read_ph` noise rms up to `switch_ph` photons, `middle_read_ph` up to `middle_switch_ph`,
-    `low_read_ph` beyond. `chip_gain`, `pixel_gain` relative spreads of gain that the file has not corrected; `offset_ph` spread
-    of dark levels it has not; `common_ph` rms of a level that the pixels of a chip share in a frame, `line_ph` that those of a
-    row of a chip share. `dead`, `hot` shares of pixels, `hot_ph` what the hottest read, a hundred times the least; `struck` share
-    that a particle hits in this frame; `dead_chips` share of chips. `saturation_ph` clips. `sizes` what is done with pixels of
-    another size. `whole` = 1 where files hold whole numbers. `gap_masked`, `defects_masked`, `saturation_masked` = 1 where the
-    file's mask knows; `dark_counts` shifts counts.
+    `exposure` times the light, and `background_ph` more on every pixel; `gain` counts a photon. `read_uneven` by how much the
+    noise grows towards the middle of bands of `read_period_px` columns. Integrating chips have three stages: `read_ph` noise
+    rms up to `switch_ph` photons, `middle_read_ph` up to `middle_switch_ph`, `low_read_ph` beyond. `chip_gain`, `pixel_gain`
+    relative spreads of gain that the file has not corrected; `offset_ph` spread of dark levels it has not; `common_ph` rms of
+    a level that the pixels of a chip share in a frame, `line_ph` that those of a row of a chip share. `dead`, `hot` shares of
+    pixels, `hot_ph` what the hottest read, a hundred times the least; `struck` share that a particle hits in this frame;
+    `dead_chips` share of chips. `saturation_ph` clips. `sizes` what is done with pixels of another size. `whole` = 1 where
+    files hold whole numbers. `gap_masked`, `defects_masked`, `saturation_masked` = 1 where the file's mask knows;
+    `dark_counts` shifts counts.
     """
 
+    exposure: float = 1.0
+    background_ph: float = 0.0
     gain: float = 1.0
     read_ph: float = 0.0
     read_uneven: float = 0.0

@@ -30,8 +30,8 @@ def window_of(shots: Columns, shape: tuple[int, int]) -> Places:
 
 @dataclass(frozen=True)
 class Taken:
-    """Windows of shots: `where` their pixels lie, the share of light `passed` [B H W] by stop and shadows, mean `photons` per
-    ordinary pixel [B H W], what detectors make of them, `exposed`, and what can be `seen` there of each spot."""
+    """Windows of shots: `where` their pixels lie, the share of light `passed` [B H W] by stop, shadows and exposure, mean
+    `photons` per ordinary pixel [B H W], what detectors make of them, `exposed`, and what can be `seen` there of each spot."""
 
     where: Places
     passed: torch.Tensor
@@ -77,6 +77,7 @@ def take(shots: Columns, modules: Columns, shape: tuple[int, int], seeds: torch.
     `seeds` [B], the detector's faults of its run."""
     where = window_of(shots, shape)
     photons, share = lit(shots, where)
+    photons, share = photons * modules.exposure + modules.background_ph, share * modules.exposure
     exposed = expose_modules(photons, modules, where, seeds, shots.run[:, 0, 0])
     return Taken(where, share, photons, exposed, _seen(shots, where, share, exposed))
 

@@ -1,4 +1,7 @@
-"""Which 64 x 64 px frames of the image hold Bragg spots, and does the image show a pattern?"""
+"""Which 64 x 64 px frames of the image hold Bragg spots, and does the image show a pattern?
+
+The same pictures and the same rule of what can be seen as for hits; what is asked is where.
+"""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -32,7 +35,8 @@ def label(shots: Columns, taken: Taken) -> torch.Tensor:
 
 
 TASK = Task(
-    "bragg-frames", __doc__ or "", OneOf(("no pattern", "Bragg spots")), (512, 512), draw_shot, place, render, detector, label,
+    "bragg-frames", "Which 64 x 64 px frames of the image hold Bragg spots?", OneOf(("no pattern", "Bragg spots")), (512, 512),
+    draw_shot, place, render, detector, label,
     expose=take, locate=cells, run=indices_of, views=("contrast",),
     recipe=Recipe(view="contrast", network="spots", size=512, batch=16, mirror=True, rotate=True, validate_every=1000,
                   validation=1024, patience=0),
