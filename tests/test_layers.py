@@ -25,6 +25,7 @@ LAYERS = {
     "task": 2, "answer": 2, "modelfiles": 2, "runtime": 2, "bundle": 2, "answers": 2, "display": 2, "report": 2, "predict": 2,
     "cluster": 2, "bulk": 2, "curves": 2, "shift": 2, "cxi": 2, "hits": 2, "rings": 2,
     "peakfinder8": 2, "peakfinder8_kernels": 2,
+    "run_report": 2, "run_charts": 2, "charts": 2, "chances": 2, "marked": 2, "seen": 2, "powder": 2, "keeping": 2,
     "tasks": 3,
     "networks": 4, "joint": 4, "spots": 4, "coefficients": 4, "blocks": 4, "baselines": 4, "checkpoint": 4,
     "parallel": 4, "trainlog": 4,

@@ -11,7 +11,7 @@ from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
 from beamsight.frame import Frame, Geometry
-from beamsight.shift import FIRST, STATE, Watch, normal_of, state_of
+from beamsight.shift import ENOUGH, FIRST, LAST, STATE, Watch, changed, normal_of, state_of
 
 SHAPE, FRAMES, FAULT_AT = (64, 96), 200, 90
 Fault = Callable[[NDArray[np.float32], NDArray[np.bool_]], None]
@@ -118,3 +118,33 @@ def test_bad_pixels_hardly_change_what_a_frame_is_like() -> None:
     state, struck = state_of(frame), state_of(Frame(bad, frame.mask, frame.geometry, "bad"))
     changed = np.abs(state - struck)
     assert changed[[STATE.index("light"), STATE.index("noise")]].max() < 0.3
+
+
+@pytest.mark.parametrize("cuts", [[200], [1, 63, 64, 65, 7], [70, 10, 1, 119]])
+def test_frames_followed_together_tell_what_one_after_the_other_does(normal: dict[str, object], cuts: list[int]) -> None:
+    run = states(100, dead_panel)
+    single, together = Watch(normal), Watch(normal)
+    for state in run:
+        single.add(state)
+    parts = [together.follow(part) for part in np.split(run, np.cumsum(cuts)[:-1])]
+    told, drift, limit = np.concatenate(parts), np.asarray(normal["drift"]), np.asarray(normal["limit"])
+    assert together.alarm == single.alarm
+    assert together.alarm is not None
+    assert together.alarm.frames == np.flatnonzero(told > 1)[0] + 1
+    assert np.isnan(told).sum() == FIRST + ENOUGH - 1
+    for end in (FIRST + ENOUGH, 150, 200):
+        assert told[end - 1] == pytest.approx(changed(run[:FIRST], run[max(FIRST, end - LAST) : end], drift).max() / limit)
+    assert together.distance == single.distance > 0
+    assert together.strangest.startswith("the ")
+    assert Watch(normal).strangest == ""
+
+
+def test_the_median_is_of_what_is_known() -> None:
+    rng = default_rng(0)
+    run = rng.normal(size=(FIRST + ENOUGH, len(STATE)))
+    run[rng.random(run.shape) < 0.3] = np.nan
+    run[:, 3] = np.nan
+    first, last = ([np.median(c[~np.isnan(c)]) for c in part.T if (~np.isnan(c)).any()] for part in (run[:FIRST], run[FIRST:]))
+    # Next to a drift without bounds the medians alone are told.
+    told = np.delete(changed(run[:FIRST], run[FIRST:], np.full(len(STATE), 1e9)), 3) * 1e9
+    assert told == pytest.approx(np.abs(np.array(first) - np.array(last)), rel=1e-6)

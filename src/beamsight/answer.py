@@ -11,6 +11,7 @@ from typing import Any
 
 # Said in place of a name where none of them is probable enough to be relied on.
 UNSURE = "unsure"
+TILE_PX = 64  # a side of the tiles that are told as places
 
 
 @dataclass(frozen=True)

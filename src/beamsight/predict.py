@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from typing import Any
 from beamsight.answer import Answer
 from beamsight.answers import Store, open_store, read_about, read_answers, write_csv, write_hdf5
 from beamsight.bundle import MODEL, Bundle, Refusal
-from beamsight.display import thumbnail
 from beamsight.frame import Frame
-from beamsight.report import is_shown, keep_picture, write_report
+from beamsight.keeping import keeping
+from beamsight.report import write_report
 
 Examine = Callable[[Frame, Answer], Answer]
 
@@ -83,16 +84,18 @@ def predict_into(
 
     Raises CannotWrite where the record or a thumbnail cannot be written; what was written before stays whole.
     """
-    for item, answer in answered(bundle, frames, tally, threshold, examine):
-        if store is not None:
-            # The picture first: a line that is there is never looked at again.
-            if pictures and isinstance(item, Frame) and is_shown(store.count, known()):
-                keep_picture(store.folder, store.count, thumbnail(item))
-            store.add(answer)
-        # Counted once it is kept: a run that is stopped while it draws a picture says what it leaves behind.
-        tally.add(answer)
-        if tell is not None:
-            tell(answer)
+    about = about_run(bundle, "", {})
+    with nullcontext() if store is None else keeping(store.folder, store.count, about, pictures) as keep:
+        for item, answer in answered(bundle, frames, tally, threshold, examine):
+            if store is not None:
+                # The picture first: a line that is there is never looked at again.
+                if keep is not None and isinstance(item, Frame):
+                    keep(store.count, item, answer, known())
+                store.add(answer)
+            # Counted once it is kept: a run that is stopped while it draws a picture says what it leaves behind.
+            tally.add(answer)
+            if tell is not None:
+                tell(answer)
 
 
 def answered(

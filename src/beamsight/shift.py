@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from beamsight.frame import Frame
@@ -25,6 +26,13 @@ GRID = 4  # parts a side of which the level is known
 LOOKED_AT = 128  # rows, and pixels of each, at most: a run changes in all of them
 # What is known of a frame, and what it means where one of them changes.
 STATE = ("noise", "light", "trusted", "empty", "top", *(f"part {y},{x}" for y in range(GRID) for x in range(GRID)))
+_NAMED = {
+    "noise": "the noise from pixel to pixel",
+    "light": "the light, in units of its noise",
+    "trusted": "the share of trusted pixels",
+    "empty": "the share of empty pixels",
+    "top": "the pixels at the highest count",
+}
 FIRST, LAST = 64, 48  # frames that tell what a run is like at its start, and that tell what it is like now
 ENOUGH = 24  # frames before anything is said
 FEWEST = 1e-3  # no spread is taken for less
@@ -119,38 +127,76 @@ class Watch:
 
     def add(self, state: Floats) -> Alarm | None:
         """The Alarm that this frame raises; None where it raises none, or one was raised before."""
-        self.frames += 1
-        if len(self.first) < FIRST:
-            self.first.append(state)
-            return None
-        self.last = [*self.last[-LAST + 1 :], state]
-        if self.alarm is not None or len(self.last) < ENOUGH:
-            return None
-        scores = changed(np.array(self.first), np.array(self.last), np.asarray(self.normal["drift"]))
-        worst = int(np.nanargmax(scores))
-        if scores[worst] <= self.normal["limit"]:
-            return None
-        before, now = (float(_median(np.array(part))[worst]) for part in (self.first, self.last))
-        self.alarm = Alarm(self.frames, STATE[worst], before, now, float(scores[worst] / self.normal["limit"]))
-        return self.alarm
+        before = self.alarm
+        self.follow(state[None])
+        return self.alarm if before is None else None
+
+    def follow(self, states: Floats) -> Floats:
+        """[n] after each of further frames [n F]: how much the run has changed, of what is enough for an alarm (1); NaN before
+        there are enough frames. As to `add` one after the other, in a tenth of the time."""
+        new = states[max(0, FIRST - len(self.first)) :]
+        self.first += list(states[: len(states) - len(new)])
+        told = np.full(len(states), np.nan)
+        if len(new):
+            seen = np.array([*self.last, *new])
+            scores = _course(np.array(self.first), seen, np.asarray(self.normal["drift"]))[len(self.last) :]
+            told[-len(new) :] = scores.max(1) / self.normal["limit"]
+            told[-len(new) :][len(self.last) + np.arange(1, len(new) + 1) < ENOUGH] = np.nan
+            over = np.flatnonzero(told > 1)
+            if self.alarm is None and over.size:
+                at = int(over[0])
+                back = at - len(told)
+                self._raise(at, float(told[at]), scores[back], seen[: len(seen) + back + 1])
+            self.last = list(seen[-LAST:])
+        self.frames += len(states)
+        return told
+
+    def _raise(self, at: int, score: float, scores: Floats, seen: Floats) -> None:
+        worst = int(np.argmax(scores))
+        before, now = (float(_median(part)[worst]) for part in (np.array(self.first), seen[-LAST:]))
+        self.alarm = Alarm(self.frames + at + 1, STATE[worst], before, now, score)
 
     @property
     def distance(self) -> float:
         """How far the run's start lies from the runs that the model was calibrated on, in spreads of these: the number that is
         furthest off; above 1 further than all but a hundredth of them. NaN before there are enough frames."""
-        if len(self.first) < ENOUGH:
-            return math.nan
-        return float(np.nanmax(_off(np.array(self.first), self.normal)) / self.normal["far"])
+        return self._furthest()[1]
+
+    @property
+    def strangest(self) -> str:
+        """The number by which the run's start is furthest from those runs, in words; empty before there are enough frames."""
+        number = self._furthest()[0]
+        place = number.replace("part ", "part in row ").replace(",", " and column ")
+        return _NAMED.get(number, f"the light of the {place}") if number else ""
+
+    def _furthest(self) -> tuple[str, float]:
+        off = _off(np.array(self.first), self.normal) if len(self.first) >= ENOUGH else np.array([math.nan])
+        if np.isnan(off).all():
+            return "", math.nan
+        return STATE[int(np.nanargmax(off))], float(np.nanmax(off) / self.normal["far"])
 
 
 def changed(first: Floats, last: Floats, drift: Floats) -> Floats:
     """[F] how far the median of frames `last` [n F] lies from that of `first` [m F], in standard errors to which what drifts in
     normal runs, `drift` [F], is added. What was seen and no longer is, or the other way round, has changed without limit."""
-    before, now = _median(first), _median(last)
+    return np.asarray(_scores(first, _median(last)[None], np.array([len(last)]), drift)[0])
+
+
+def _scores(first: Floats, now: Floats, frames: NDArray[np.int64], drift: Floats) -> Floats:
+    """`changed` [k F] for medians `now` [k F] of so many `frames` [k]."""
+    before = _median(first)
     spread = np.maximum(1.4826 * _median(np.abs(first - before)), FEWEST)
-    error = 1.2533 * spread * math.sqrt(1 / len(first) + 1 / len(last))
+    error = 1.2533 * spread * np.sqrt(1 / len(first) + 1 / frames)[:, None]
     scores = np.abs(now - before) / np.hypot(error, drift)
-    return np.where(np.isnan(before) & np.isnan(now), 0.0, np.where(np.isnan(scores), np.inf, scores))
+    known = np.where(np.isnan(scores), np.inf, scores)
+    return np.asarray(np.where(np.isnan(before) & np.isnan(now), 0.0, known))
+
+
+def _course(first: Floats, later: Floats, drift: Floats) -> Floats:
+    """`changed` [n F] after each of the frames `later` [n F], of that one and what came before it, LAST at most."""
+    ahead = np.concatenate([np.full((LAST - 1, later.shape[1]), np.nan), later])
+    frames = np.minimum(np.arange(1, len(later) + 1), LAST)
+    return _scores(first, _median(np.moveaxis(sliding_window_view(ahead, LAST, 0), 2, 0)), frames, drift)
 
 
 def normal_of(runs: Sequence[Floats], false_alarms: float = FALSE_ALARMS) -> dict[str, Any]:
@@ -175,8 +221,7 @@ def normal_of(runs: Sequence[Floats], false_alarms: float = FALSE_ALARMS) -> dic
 
 def _highest(run: Floats, drift: Floats) -> float:
     """The highest score that a watch comes across in a run."""
-    ends = range(FIRST + ENOUGH, len(run) + 1)
-    return max(float(np.nanmax(changed(run[:FIRST], run[max(FIRST, end - LAST) : end], drift))) for end in ends)
+    return float(_course(run[:FIRST], run[FIRST:], drift)[ENOUGH - 1 :].max())
 
 
 def _off(first: Floats, normal: Mapping[str, Any]) -> Floats:
@@ -184,8 +229,8 @@ def _off(first: Floats, normal: Mapping[str, Any]) -> Floats:
 
 
 def _median(frames: Floats) -> Floats:
-    """The median [F] over frames [n F] of what is known; NaN where nothing is."""
-    known = ~np.isnan(frames).all(0)
-    middle = np.full(frames.shape[1], np.nan)
-    middle[known] = np.nanmedian(frames[:, known], 0)
-    return middle
+    """The median [... F] over frames [n ... F] of what is known; NaN where nothing is."""
+    ordered, known = np.sort(frames, 0), (~np.isnan(frames)).sum(0)[None]
+    middle = (np.maximum(known - 1, 0) // 2, np.minimum(known // 2, len(frames) - 1))
+    low, high = (np.take_along_axis(ordered, at, 0)[0] for at in middle)
+    return np.asarray((low + high) / 2)

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, interpolate, logsigmoid, max_pool2d
 
+from beamsight.answer import TILE_PX
 from beamsight.blocks import Residual, convolve, halve
 from beamsight.contrast import BLOCK, Contrast
 
 CELL = BLOCK  # px: a side of the places that are told apart
-TILE = 64  # px: a side of the frames of which it is said whether they hold a spot
+TILE = TILE_PX  # a side of the frames of which it is said whether they hold a spot
 EMBEDDING = 128
 FINE, MIDDLE, COARSE = 40, 56, 64
 # Which of the cells' logits, the highest first, tell how many spots there are: one, some, ten, many.
