@@ -12,7 +12,6 @@ import torch
 from safetensors import safe_open
 
 from beamsight.checkpoint import BEST
-from beamsight.detector import Detector
 from beamsight.disturb import DISTURBANCES
 from beamsight.errors import UnknownTask
 from beamsight.examples import TRAINING, VALIDATION, simulated
@@ -136,7 +135,7 @@ def test_every_truth_is_one_that_the_target_takes(task: Task) -> None:
 
 @every_task
 def test_sweeps_and_views_exist(task: Task) -> None:
-    known = {f.name for f in fields(Detector)} | set(DISTURBANCES)
+    known = {f.name for f in fields(example(task, SEED, 0)[1])} | set(DISTURBANCES)
     assert set(task.sweeps) <= known
     # None at all leaves a sweep out.
     assert all(len(values) != 1 for values in task.sweeps.values())

@@ -2,7 +2,12 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
+import atexit
+import shutil
+import tempfile
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,12 +15,14 @@ from numpy.random import default_rng
 from numpy.typing import NDArray
 
 from beamsight.detector import Detector, Exposed, offsets
+from beamsight.export import export
 from beamsight.frame import Geometry
 from beamsight.recipe import Recipe
 from beamsight.targets import OneOf
 from beamsight.task import Task
+from beamsight.train import train
 
-SIDE, MOST, CELL = 128, 12, 8
+SIDE, MOST, CELL, RUN_FRAMES = 128, 12, 8, 120
 RUN, SHOT = 30, 31
 
 
@@ -29,9 +36,13 @@ class Sky:
     flat: float
 
 
+def run(number: int) -> range:
+    return range(number * RUN_FRAMES, (number + 1) * RUN_FRAMES)
+
+
 def flat_of(seed: int, index: int) -> float:
-    """Photons a pixel, the same for four frames that follow one another."""
-    return float(10 ** default_rng([seed, index // 4, RUN]).uniform(-1, 1))
+    """Photons a pixel, the same for all frames of a run."""
+    return float(10 ** default_rng([seed, index // RUN_FRAMES, RUN]).uniform(-1, 1))
 
 
 def draw(seed: int, index: int) -> Sky:
@@ -56,7 +67,7 @@ def render(sky: Sky, shape: tuple[int, int]) -> torch.Tensor:
 
 
 def detector(seed: int, index: int) -> Detector:
-    return Detector(read_noise_counts=0.3 * default_rng([seed, index // 4, RUN]).random())
+    return Detector(read_noise_counts=0.3 * default_rng([seed, index // RUN_FRAMES, RUN]).random())
 
 
 def label(sky: Sky, exposed: Exposed) -> torch.Tensor:
@@ -75,6 +86,14 @@ RECIPE = Recipe(
     view="contrast", network="spots", size=SIDE, steps=120, batch=16, learning_rate=3e-3, warmup=5, precision="fp32",
     mirror=True, rotate=True, validate_every=60, validation=128,
 )  # fmt: skip
-TOY_SPOTS = Task("toy-spots", "Spots or none?", OneOf(("none", "spots")), (SIDE, SIDE), draw, place, render, detector, label,
-                 locate=locate, in_runs=True, views=("contrast",), recipe=RECIPE,
+TOY_SPOTS = Task("toy-spots", "Spots or none?", OneOf(("miss", "hit")), (SIDE, SIDE), draw, place, render, detector, label,
+                 locate=locate, run=run, views=("contrast",), recipe=RECIPE,
                  sweeps={"exposure": (1.0, 0.3)})  # fmt: skip
+
+
+@cache
+def trained() -> Path:
+    """The folder of a model that has learnt it; made once, gone with this process."""
+    folder = Path(tempfile.mkdtemp(prefix="toy-spots-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return export(train(TOY_SPOTS, folder / "run", ahead=0), folder / "bundle", TOY_SPOTS, 192, 96)

@@ -27,6 +27,7 @@ from beamsight.cluster import in_order
 from beamsight.display import thumbnail
 from beamsight.errors import BadBundle, CannotRead
 from beamsight.frame import Frame
+from beamsight.hits import Examiner, Looked
 from beamsight.predict import Tally, answered
 from beamsight.report import is_shown, keep_picture
 from beamsight.sources import (
@@ -52,6 +53,8 @@ MAX_FILES = 256
 # Bunches on their way for each thread of the workers: the next ones wait there when one is done.
 AHEAD = 4
 
+NOTHING_ELSE = Looked()
+
 Step = Refused | tuple[Address, Place]
 
 
@@ -66,6 +69,7 @@ class Errand:
     threshold: float | None
     pictures: bool
     geom: str | None = None
+    looked: Looked = field(default_factory=Looked)
 
 
 @dataclass(frozen=True)
@@ -102,12 +106,20 @@ class _Course:
         self.frames = min(MAX_BUNCH, GROUP * max(1, int(BUNCH_S / seconds / GROUP)))
 
 
-def errand(bundle: Bundle, mask: Any, poni: Any, threshold: float | None, pictures: bool, geom: Any = None) -> Errand:
+def errand(
+    bundle: Bundle,
+    mask: Any,
+    poni: Any,
+    threshold: float | None,
+    pictures: bool,
+    geom: Any = None,
+    looked: Looked = NOTHING_ELSE,
+) -> Errand:
     """What workers must know to answer with `bundle`. A model that ships is named, as it lies elsewhere on another machine."""
     ships = bundle.folder.parent == SHIPPED
     model = bundle.card["task"] if ships else str(bundle.folder.absolute())
     mask, poni, geom = (None if path is None else str(Path(path).absolute()) for path in (mask, poni, geom))
-    return Errand(model, bundle.card["sha256"][MODEL], mask, poni, threshold, pictures, geom)
+    return Errand(model, bundle.card["sha256"][MODEL], mask, poni, threshold, pictures, geom, looked)
 
 
 def predict_over(
@@ -206,7 +218,8 @@ def answer(task: Errand, bunch: Bunch) -> Answered:
     bundle, child = _at_hand(task)
     done = Answered([], Tally(), [])
     frames = read_places(child, bunch.steps)
-    for number, (item, given) in enumerate(answered(bundle, frames, done.tally, task.threshold), bunch.number):
+    examine = None if bundle.fitted is not None else Examiner(task.looked, bool(bundle.card.get("normal")))
+    for number, (item, given) in enumerate(answered(bundle, frames, done.tally, task.threshold, examine), bunch.number):
         if task.pictures and isinstance(item, Frame) and is_shown(number, bunch.known):
             done.pictures.append((number, thumbnail(item)))
         done.lines.append(given.line())

@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from beamsight import checking, making
 from beamsight.errors import BadArchive, BeamsightError, CannotRead, CannotWrite, LostWorkers
+from beamsight.hits import Looked
 
 
 def _versions() -> str:
@@ -38,6 +39,8 @@ app = App(
 app.register_install_completion_command()
 for _verb in (making.simulate, making.train, making.evaluate, making.export, checking.check):
     app.command(_verb)
+
+NOTHING_ELSE = Looked()
 
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
 Jobs = Annotated[int, Parameter(name=["--jobs", "-j"])]
@@ -65,6 +68,7 @@ def predict(
     no_report: Flag = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
+    looked: Annotated[Looked, Parameter(name="*")] = NOTHING_ELSE,
 ) -> int:
     """Answer a model's question for every frame of files, folders, globs or HDF5 addresses.
 
@@ -122,8 +126,14 @@ def predict(
     _log(verbose)
     reading: dict[str, Any] = {"mask": mask, "poni": poni, "geom": geom, "frames": frames}
     reading["jobs"] = jobs or max(1, min(8, (os.cpu_count() or 2) - 1))
-    wanted = Wanted(output, json, overwrite, quiet, not no_report, threshold, workers, cluster)
-    return answer_paths(load(model), list(paths), reading, wanted)
+    if looked.write_hits is not None and (workers is not None or cluster is not None):
+        return _usage("predict", f"--write-hits {looked.write_hits} is written by one process; leave out --workers and --cluster")
+    bundle = load(model)
+    if looked.finding and bundle.fitted is not None:
+        asked = "--peaks" if looked.peaks else "--write-hits"
+        return _usage("predict", f"{asked} needs a model that sees every pixel; {bundle.card['task']} sees frames made smaller")
+    wanted = Wanted(output, json, overwrite, quiet, not no_report, threshold, workers, cluster, looked)
+    return answer_paths(bundle, list(paths), reading, wanted)
 
 
 @app.command

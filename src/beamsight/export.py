@@ -44,6 +44,7 @@ from beamsight.evaluate import score
 from beamsight.examples import TEST, VALIDATION, Examples, simulated
 from beamsight.joint import Joint
 from beamsight.networks import Whole, build_network
+from beamsight.normal import RUNS, normal_runs
 from beamsight.recipe import Recipe
 from beamsight.runtime import compiled
 from beamsight.spots import TILE, Spots, any_in_tile
@@ -56,6 +57,7 @@ OPSET = 18
 FOLDED = 2048  # numbers of a constant that may be computed beforehand
 # Frames that choose thresholds and calibration, that give the card's scores, and on which the graph is compared.
 CHOSEN, SCORED, COMPARED = 4000, 2000, 48
+FEWEST_RUNS, FRAMES_A_RUN = 8, 50  # runs that tell what is normal: at least, and one for so many of those chosen
 CENTRES = 1000  # of those chosen, how many tell how well centres are found
 BATCH = 32
 # Packages whose versions the card notes.
@@ -92,6 +94,7 @@ def export(run: str | Path, out: str | Path, task: Task | None = None, chosen: i
         "doubtful": doubtful_bands(probability, truth, limits).tolist(),
         "centre": _centres(whole, task, recipe, min(chosen, CENTRES)),
         "places": _places(whole, task, recipe, min(chosen, CENTRES)),
+        "normal": normal_runs(task, recipe.seed, max(FEWEST_RUNS, min(RUNS, chosen // FRAMES_A_RUN))),
         "sure": sure_from(probability, truth) if recipe.view == "contrast" else 0.0,
         "calibration": {"scale": scale.tolist(), "shift": shift.tolist(), "frames": len(truth)},
         "difference": differences,

@@ -19,6 +19,8 @@ from beamsight.frame import Frame
 from beamsight.keeping import keeping
 from beamsight.report import write_report
 
+Examine = Callable[[Frame, Answer], Answer]
+
 
 @dataclass
 class Tally:
@@ -73,16 +75,18 @@ def predict_into(
     pictures: bool = True,
     tell: Callable[[Answer], None] | None = None,
     known: Callable[[], int] = lambda: 0,
+    examine: Examine | None = None,
 ) -> None:
     """Answer `frames`, each appended to the record at once; `tell` hears every answer; `tally` counts along.
 
-    `known` says how many frames the record will have at least: pictures that its page will not show are not made.
+    `known` says how many frames the record will have at least: pictures that its page will not show are not made. `examine` adds
+    to each answer what else the frame tells.
 
     Raises CannotWrite where the record or a thumbnail cannot be written; what was written before stays whole.
     """
     about = about_run(bundle, "", {})
     with nullcontext() if store is None else keeping(store.folder, store.count, about, pictures) as keep:
-        for item, answer in answered(bundle, frames, tally, threshold):
+        for item, answer in answered(bundle, frames, tally, threshold, examine):
             if store is not None:
                 # The picture first: a line that is there is never looked at again.
                 if keep is not None and isinstance(item, Frame):
@@ -95,12 +99,17 @@ def predict_into(
 
 
 def answered(
-    bundle: Bundle, frames: Iterable[Frame | Refusal], tally: Tally, threshold: float | None = None
+    bundle: Bundle,
+    frames: Iterable[Frame | Refusal],
+    tally: Tally,
+    threshold: float | None = None,
+    examine: Examine | None = None,
 ) -> Iterator[tuple[Frame | Refusal, Answer]]:
     """Each of `frames` with its answer, in order; the time spent waiting for frames goes into `tally`."""
     waiting: deque[Frame | Refusal] = deque()
     for answer in bundle.predict(_watched(frames, waiting, tally), threshold=threshold):
-        yield waiting.popleft(), answer
+        item = waiting.popleft()
+        yield item, answer if examine is None or not isinstance(item, Frame) else examine(item, answer)
 
 
 def _watched(frames: Iterable[Any], waiting: deque[Any], tally: Tally) -> Iterator[Any]:

@@ -36,7 +36,8 @@ class Task:
     `label(scenes, exposed)` the truth [B T]: 1 present, 0 absent, NaN doubtful.
     `expose(scenes, detectors, shape, seeds)` what detectors of its own make of scenes; None where they are each a `Detector`.
     `locate(scenes, exposed)` where on a grid of cells what is asked lies [B h w]: 1, 0, NaN doubtful; None where nothing has a
-    place. `in_runs` where frames of a run share more than chance has it: `draw` and `detector` are then given (seed, index).
+    place. `run(n)`, where frames of a run share more than chance has it, the numbers of the examples of run n in their order,
+    which begin later the higher n is: `draw` and `detector` are then given (seed, index).
     `views` the views by name that suit the task; `sweeps` {field of Detector or disturbance: values from mild to bad} where they
     are not those that every task is measured by; `references` its sources.
     """
@@ -52,7 +53,7 @@ class Task:
     label: Callable[[Any, Any], torch.Tensor]
     expose: Callable[[Any, Any, tuple[int, int], torch.Tensor], Any] | None = None
     locate: Callable[[Any, Any], torch.Tensor] | None = None
-    in_runs: bool = False
+    run: Callable[[int], Sequence[int]] | None = None
     views: tuple[str, ...] = ("image",)
     recipe: Recipe = field(default_factory=Recipe)
     sweeps: Mapping[str, Sequence[float]] = field(default_factory=dict)
@@ -87,7 +88,7 @@ def _column(values: list[Any]) -> torch.Tensor:
 
 def example(task: Task, seed: int, index: int) -> tuple[Any, Detector]:
     """Scene and detector of example number `index`: a pure function of (task, seed, index)."""
-    if task.in_runs:
+    if task.run is not None:
         return task.draw(seed, index), task.detector(seed, index)
     return task.draw(default_rng([seed, index, SCENE])), task.detector(default_rng([seed, index, DETECTOR]))
 
