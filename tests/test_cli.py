@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
+import formats
 from beamsight import cli
 from command import BLOCK_TORCH, beamsight, lines, started, until_lines
 from models import write_bundle
@@ -253,3 +254,23 @@ def test_doctor_and_tasks_answer(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["doctor"]) == 0
     assert "openvino" in capsys.readouterr().out
     assert cli.run(["tasks"]) == 0
+
+
+def test_a_geom_file_places_the_panels_of_a_stack(model: str, tmp_path: Path) -> None:
+    path = formats.cxi(tmp_path, np.full((2, 2, 8, 10), 9, np.int32))
+    lines_of = ["res = 5000", "clen = 0.1", "dim0 = %", "dim2 = ss", "dim3 = fs"]
+    for n in (0, 1):
+        values = {"dim1": n, "min_fs": 0, "max_fs": 9, "min_ss": 0, "max_ss": 7, "corner_x": 5, "corner_y": 9 * n, "fs": "x"}
+        lines_of += [f"p{n}/{key} = {value}" for key, value in (values | {"ss": "y"}).items()]
+    (tmp_path / "a.geom").write_text("\n".join(lines_of))
+    done = beamsight("predict", model, path, "--geom", tmp_path / "a.geom", "-o", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert [str(a["key"])[-7:] for a in lines(tmp_path / "out")] == ["slice=0", "slice=1"]
+    shown = beamsight("show", path, "--geom", tmp_path / "a.geom")
+    assert "16 x 10 px" in shown.stdout
+    assert "centre of 2 panels each its own" in shown.stdout
+    (tmp_path / "b.geom").write_text("\n".join(line for line in lines_of if "p1/corner_y" not in line))
+    wrong = beamsight("predict", model, path, "--geom", tmp_path / "b.geom", "-o", tmp_path / "out2")
+    assert wrong.returncode == 3
+    assert "panel p1 has no corner_y" in wrong.stderr
+    assert beamsight("predict", model, path, "--geom", "a", "--poni", "b", "-o", tmp_path / "out3").returncode == 2

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from beamsight.console import Stopped, running, stoppable
+from beamsight.answer import UNSURE, Answer
+from beamsight.console import Stopped, running, stoppable, told
 from beamsight.predict import Tally
 
 
@@ -54,3 +55,8 @@ def test_progress_says_of_how_many_as_far_as_it_is_known() -> None:
     assert running(tally).startswith("1,234 frames, 2 refused, ")
     assert running(tally, 1000, 5000, False).startswith("2,234 of 5,000+ frames, 2 refused")
     assert running(tally, 0, 1234, True).startswith("1,234 of 1,234 frames")
+
+
+def test_an_unsure_answer_is_told_with_the_name_it_would_have_been() -> None:
+    assert told(Answer("k", UNSURE, {"miss": 0.4, "hit": 0.6}, ["hit"])) == "unsure, (hit? 0.60)"
+    assert told(Answer("k", "hit", {"miss": 0.1, "hit": 0.9})) == "hit 0.90"

@@ -30,6 +30,7 @@ WRITERS: dict[str, tuple[Callable[[Path, Any], Path], NDArray[Any]]] = {
     "tiff pages": (formats.tiff_pages, IMAGES),
     "eiger": (lambda path, images: formats.eiger(path, images, 9), IMAGES),
     "cxi": (formats.cxi, IMAGES),
+    "cxi modules": (formats.cxi, IMAGES[None]),
 }
 # Copies of each format: at every change, and when all of it is wanted (BEAMSIGHT_MUTANTS=2000).
 MUTANTS = int(os.environ.get("BEAMSIGHT_MUTANTS", "40"))

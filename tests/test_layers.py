@@ -16,22 +16,26 @@ SOURCE = Path(__file__).parents[1] / "src" / "beamsight"
 
 # The layer of every module. A module imports from lower layers; the exceptions are named below.
 LAYERS = {
-    "errors": 0, "frame": 0, "targets": 0, "noise": 0, "physics": 0, "bessel": 0,
+    "errors": 0, "frame": 0, "targets": 0, "noise": 0, "physics": 0, "bessel": 0, "contrast": 0,
     "detector": 1, "views": 1, "fourier_bessel": 1, "recipe": 1,
     "sources": 1, "addresses": 1, "children": 1, "child": 1, "readers": 1, "stack": 1, "wire": 1,
     "hdf5": 1, "hdf5_meta": 1, "hdf5_find": 1, "images": 1, "tables": 1, "masks": 1, "geometry_files": 1, "archive": 1,
+    "layout": 1, "crystfel_geom": 1, "crystfel_place": 1, "crystfel_write": 1, "journal": 1,
     "archive_files": 1, "archive_write": 1, "archive_check": 1, "chunks": 1,
     "task": 2, "answer": 2, "modelfiles": 2, "runtime": 2, "bundle": 2, "answers": 2, "display": 2, "report": 2, "predict": 2,
-    "cluster": 2, "bulk": 2, "curves": 2,
+    "cluster": 2, "bulk": 2, "curves": 2, "shift": 2, "cxi": 2, "hits": 2, "rings": 2,
+    "peakfinder8": 2, "peakfinder8_kernels": 2,
+    "run_report": 2, "run_charts": 2, "charts": 2, "chances": 2, "marked": 2, "seen": 2, "powder": 2, "keeping": 2,
     "tasks": 3,
-    "networks": 4, "joint": 4, "coefficients": 4, "blocks": 4, "baselines": 4, "checkpoint": 4,
+    "networks": 4, "joint": 4, "spots": 4, "coefficients": 4, "blocks": 4, "baselines": 4, "checkpoint": 4,
     "parallel": 4, "trainlog": 4,
-    "examples": 4, "ahead": 4, "calibrate": 4, "train": 4, "evaluate": 4, "export": 4,
+    "examples": 4, "ahead": 4, "calibrate": 4, "train": 4, "evaluate": 4, "normal": 4, "export": 4,
     "simulating": 4, "disturb": 4, "sweeps": 4, "robustness": 4,
+    "sensors": 0, "catalogue": 0, "modules": 1, "readouts": 2, "runs": 2, "shots": 2, "taking": 2,
     "__init__": 5, "__main__": 5, "cli": 5, "console": 5, "doctor": 5, "making": 5, "checking": 5, "running": 5, "show": 5,
 }  # fmt: skip
 # Readers know of files and frames, of nothing else; they may be several modules that help one another.
-READING = {name for name, layer in LAYERS.items() if layer == 1} - {"detector", "views", "fourier_bessel", "recipe"}
+READING = {name for name, layer in LAYERS.items() if layer == 1} - {"detector", "modules", "views", "fourier_bessel", "recipe"}
 # Layers whose modules may use one another.
 MIXED = {0, 2, 4, 5}
 # Simulating and training need torch; the command line imports these inside the verb. All else answers without.
@@ -40,6 +44,7 @@ NEEDS_TORCH = {
     "physics",
     "detector",
     "views",
+    "contrast",
     "bessel",
     "fourier_bessel",
     "simulating",
@@ -47,11 +52,13 @@ NEEDS_TORCH = {
     "tasks",
     "networks",
     "joint",
+    "spots",
     "coefficients",
     "blocks",
     "baselines",
     "checkpoint",
     "examples",
+    "normal",
     "ahead",
     "calibrate",
     "parallel",
@@ -59,6 +66,11 @@ NEEDS_TORCH = {
     "train",
     "evaluate",
     "export",
+    "modules",
+    "readouts",
+    "runs",
+    "shots",
+    "taking",
     "disturb",
     "sweeps",
     "robustness",

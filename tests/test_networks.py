@@ -41,6 +41,14 @@ def test_the_compact_network_is_compact() -> None:
         assert 1e6 < weights < 1.95e6
 
 
+def test_published_networks_have_the_published_numbers_of_weights() -> None:
+    layers = [sum(p.numel() for p in m.parameters(recurse=False)) for m in build_network("hitnet", 1, 2, "counts").modules()]
+    assert [n for n in layers if n] == [200, 688, 788, 124, 9232, 32, 34]
+    network = build_network("tilenet", 1, 2, "counts")
+    shapes = [tuple(network.features[:n](torch.zeros(1, 1, 64, 64)).shape[1:]) for n in (1, 2, 4, 5)]
+    assert shapes == [(100, 18, 18), (100, 6, 6), (84, 1, 1), (84,)]
+
+
 def test_the_mixer_knows_places() -> None:
     # The same two spots beside or opposite each other differ: without places, attention and pooling could not tell.
     torch.manual_seed(0)
@@ -54,7 +62,7 @@ def test_the_mixer_knows_places() -> None:
 
 
 def test_an_unknown_network_is_named() -> None:
-    with pytest.raises(BeamsightError, match=r"'resnet'.*joint, compact, alexnet, vgg"):
+    with pytest.raises(BeamsightError, match=r"'resnet'.*joint, spots, compact, alexnet, vgg, hitnet, tilenet"):
         build_network("resnet", 1, 1)
 
 

@@ -12,7 +12,6 @@ import torch
 from safetensors import safe_open
 
 from beamsight.checkpoint import BEST
-from beamsight.detector import Detector
 from beamsight.disturb import DISTURBANCES
 from beamsight.errors import UnknownTask
 from beamsight.examples import TRAINING, VALIDATION, simulated
@@ -23,9 +22,10 @@ from beamsight.task import Task, columns, example, find_task, find_tasks, frames
 from beamsight.train import every_other, loss_of, train
 from beamsight.views import build_view
 from toy import TOY, TOY_ONE
+from toy_spots import TOY_SPOTS
 
 FOUND = list(find_tasks().values())
-TASKS = [*FOUND, TOY, TOY_ONE]
+TASKS = [*FOUND, TOY, TOY_ONE, TOY_SPOTS]
 every_task = pytest.mark.parametrize("task", TASKS, ids=lambda t: t.name)
 SMALL = (64, 64)
 SEED = 3
@@ -135,7 +135,7 @@ def test_every_truth_is_one_that_the_target_takes(task: Task) -> None:
 
 @every_task
 def test_sweeps_and_views_exist(task: Task) -> None:
-    known = {f.name for f in fields(Detector)} | set(DISTURBANCES)
+    known = {f.name for f in fields(example(task, SEED, 0)[1])} | set(DISTURBANCES)
     assert set(task.sweeps) <= known
     # None at all leaves a sweep out.
     assert all(len(values) != 1 for values in task.sweeps.values())

@@ -20,10 +20,15 @@ from beamsight.errors import BeamsightError, CannotRead
 IMAGE_NAMES = re.compile(
     r"\.(edf|cbf|tiff?|h5|hdf5?|nxs|nx|nexus|cxi|npy|img|mccd|mar\d*|sfrm|gfrm|kcd|raxis|osc|spe|png|sans)(\.(gz|bz2))?$", re.I
 )
+# In the place of an axis of a slice: the modules of one image lie along it.
+MODULE = "m"
+_SLICE_OF_MODULES = re.compile(rf"[?&]slice=(?:[^&]*,)?{MODULE}(?:,|$)")
+# A line of CrystFEL's lists of events: a file and the number of a frame in it.
+_EVENT = re.compile(r"(\S.*?)\s+//(\d+)")
 _DATA_FILE = re.compile(r"(.+)_data_\d+(\.(?:h5|nxs|hdf5))$", re.I)
 
 
-Index = tuple[int | slice | EllipsisType, ...]
+Index = tuple[int | slice | str | EllipsisType, ...]
 
 
 @dataclass(frozen=True)
@@ -57,8 +62,10 @@ def parse_address(text: str) -> Address:
         return Address(absolute(text))
     from silx.io.url import DataUrl
 
-    brackets = re.fullmatch(r"(.*::.*)\[([-\d:,. ]+)\]", text)
-    url = DataUrl(brackets[1] if brackets else text.removeprefix("file://").removeprefix("file:"))
+    brackets = re.fullmatch(r"(.*::.*)\[([-\d:,. m]+)\]", text)
+    plain = brackets[1] if brackets else text.removeprefix("file://").removeprefix("file:")
+    # silx knows of no modules.
+    url = DataUrl(re.sub(r"([?&]slice=)[^&]*", r"\g<1>0", plain) if _SLICE_OF_MODULES.search(plain) else plain)
     file = url.file_path()
     if not url.is_valid() or url.scheme() not in (None, "silx", "fabio") or not file:
         raise CannotRead(f"{text}: no address; write file.h5::/entry/data/data or file.h5?path=/entry/data/data&slice=3")
@@ -83,9 +90,11 @@ def parse_index(text: str | None) -> Index | None:
         raise CannotRead(f"slice={text}: no slice; write numbers and ranges as in slice=3 or slice=0,10:20") from None
 
 
-def _part(text: str) -> int | slice | EllipsisType:
+def _part(text: str) -> int | slice | str | EllipsisType:
     if text == "...":
         return Ellipsis
+    if text == MODULE:
+        return MODULE
     return slice(*(int(t) if t else None for t in text.split(":"))) if ":" in text else int(text)
 
 
@@ -108,7 +117,8 @@ def parse_frames(text: str | slice | None) -> slice:
 def find_addresses(where: Any, leave_out: Iterable[str] = ()) -> Iterator[Address | Nowhere]:
     """The files that `where` names, in order, folders sorted as people count; for each name that gives none, why.
 
-    `where`: path, glob, `@list` of lines, DataUrl, or several. `leave_out`: absolute paths that are no frames, such as the mask.
+    `where`: path, glob, `@list` of lines (names as here, or CrystFEL's events `file //3`), DataUrl, or several. `leave_out`:
+    absolute paths that are no frames, such as the mask.
     """
     out = frozenset(leave_out)
     for item in [where] if isinstance(where, str | os.PathLike) else where:
@@ -156,7 +166,10 @@ def _listed(path: str, out: frozenset[str]) -> Iterator[Address | Nowhere]:
     with lines:
         for line in lines:
             text = line.strip()
-            if text and not text.startswith(("#", "@")):
+            event = _EVENT.fullmatch(text)
+            if event is not None:
+                yield Address(absolute(Path(path).parent / event[1]), None, event[2])
+            elif text and not text.startswith(("#", "@")):
                 scheme = re.match(r"(silx|fabio|file):", text)
                 yield from _expand(text if scheme else str(Path(path).parent / text), out)
 

@@ -24,7 +24,7 @@ from beamsight.examples import Examples
 SLOTS = 3
 ALIVE_S = 2.0
 
-Like = list[tuple[tuple[int, ...], torch.dtype]]
+Like = dict[str, tuple[tuple[int, ...], torch.dtype]]
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def made_ahead(
 def _lane(context: Any, sample: Examples) -> _Lane:
     tensors = _tensors(sample)
     lane = _Lane(
-        memory=[[context.RawArray("b", t.nbytes) for t in tensors] for _ in range(SLOTS)],
-        like=[(tuple(t.shape), t.dtype) for t in tensors],
+        memory=[[context.RawArray("b", t.nbytes) for t in tensors.values()] for _ in range(SLOTS)],
+        like={name: (tuple(t.shape), t.dtype) for name, t in tensors.items()},
         free=context.Queue(),
         ready=context.Queue(),
     )
@@ -117,8 +117,9 @@ def _work(step: Callable[[int], Examples], numbers: range, lane: _Lane) -> None:
             slot = _free(lane)
             if slot is None:
                 return
-            for place, tensor in zip(_tensors(_views(lane.memory[slot], lane.like)), _tensors(made), strict=True):
-                place.copy_(tensor)
+            places = _tensors(_views(lane.memory[slot], lane.like))
+            for name, tensor in _tensors(made).items():
+                places[name].copy_(tensor)
             lane.ready.put(slot)
     except BeamsightError as error:
         lane.ready.put(str(error))
@@ -149,13 +150,12 @@ def keep_memory() -> None:
 def _views(memory: list[Any], like: Like) -> Examples:
     """The shared memory of a slot as tensors; nothing is copied."""
     return Examples(
-        *(
-            torch.frombuffer(m, dtype=dtype, count=int(np.prod(shape))).view(shape)
-            for m, (shape, dtype) in zip(memory, like, strict=True)
-        )
+        **{
+            name: torch.frombuffer(m, dtype=dtype, count=int(np.prod(shape))).view(shape)
+            for m, (name, (shape, dtype)) in zip(memory, like.items(), strict=True)
+        }
     )
 
 
-def _tensors(examples: Examples) -> tuple[torch.Tensor, ...]:
-    every = (examples.counts, examples.mask, examples.truth, examples.centre, examples.seen)
-    return tuple(t for t in every if t is not None)
+def _tensors(examples: Examples) -> dict[str, torch.Tensor]:
+    return {name: t for name, t in vars(examples).items() if t is not None}

@@ -9,12 +9,18 @@ from dataclasses import asdict, dataclass, field
 from html import escape
 from typing import Any
 
+# Said in place of a name where none of them is probable enough to be relied on.
+UNSURE = "unsure"
+TILE_PX = 64  # a side of the tiles that are told as places
+
 
 @dataclass(frozen=True)
 class Answer:
     """What is said of the frame `key`: `answer`, a list of tags or one name; `probability` {name: 0...1}; `doubtful`, the
     names whose probability lies where the model is often wrong; `seconds` the answer took. `centre_px` (y, x) of the beam as the
-    image tells it, only where the file gives none, and `centre_error_px`, within which it lies in two of three frames.
+    image tells it, only where the file gives none, and `centre_error_px`, within which it lies in two of three frames. `places`,
+    of models that tell them: the tiles of 64 x 64 px (row, column, probability) that hold what is asked. `reasons`
+    what else speaks for or against it, in what JSON holds; `state`, numbers by which a run is watched (`shift.state_of`).
 
     Where `error` is given, the frame was refused and the rest is empty.
     """
@@ -27,6 +33,9 @@ class Answer:
     error: str | None = None
     centre_px: tuple[float, float] | None = None
     centre_error_px: float | None = None
+    places: list[tuple[int, int, float]] | None = None
+    reasons: dict[str, Any] | None = None
+    state: list[float | None] | None = None
 
     @property
     def centre(self) -> str:
@@ -50,6 +59,11 @@ class Answer:
             "seconds": round(self.seconds, 5),
         }
         del values["error"]
+        if self.places is not None:
+            values["places"] = [(y, x, round(p, 4)) for y, x, p in self.places]
+        for name in ("places", "reasons", "state"):
+            if values[name] is None:
+                del values[name]
         if self.centre_px is None:
             del values["centre_px"], values["centre_error_px"]
         else:
@@ -68,8 +82,10 @@ def from_line(line: str | bytes) -> Answer:
     """The inverse of `Answer.line`. Raises ValueError for anything else."""
     values: Any = json.loads(line)
     try:
-        place = values.get("centre_px")
-        return Answer(**values | ({} if place is None else {"centre_px": (float(place[0]), float(place[1]))}))
+        place, places = values.get("centre_px"), values.get("places")
+        values |= {} if place is None else {"centre_px": (float(place[0]), float(place[1]))}
+        values |= {} if places is None else {"places": [(int(y), int(x), float(p)) for y, x, p in places]}
+        return Answer(**values)
     except (TypeError, AttributeError, ValueError, IndexError) as error:
         raise ValueError(f"no answer: {error}") from None
 

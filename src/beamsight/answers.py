@@ -28,7 +28,7 @@ from beamsight.answer import Answer, from_line
 from beamsight.errors import CannotWrite
 
 LINES, ABOUT, THUMBNAILS = "answers.jsonl", "run.json", "thumbnails"
-CSV, HDF5, REPORT = "answers.csv", "answers.h5", "report.html"
+CSV, HDF5, REPORT, POWDER = "answers.csv", "answers.h5", "report.html", "powder.h5"
 CENTRE = ("centre_y_px", "centre_x_px", "centre_error_px")
 _BLOCK = 1024
 
@@ -61,14 +61,15 @@ class Done:
     digests: NDArray[np.uint64]
 
     def __contains__(self, key: object) -> bool:
-        at = int(np.searchsorted(self.digests, _digest(str(key))))
-        return at < len(self.digests) and bool(self.digests[at] == _digest(str(key)))
+        at = int(np.searchsorted(self.digests, digest(str(key))))
+        return at < len(self.digests) and bool(self.digests[at] == digest(str(key)))
 
     def __len__(self) -> int:
         return len(self.digests)
 
 
-def _digest(key: str) -> np.uint64:
+def digest(key: str) -> np.uint64:
+    """8 bytes that stand for a key, as a number."""
     return np.uint64(int.from_bytes(blake2b(key.encode(errors="surrogatepass"), digest_size=8).digest(), "big"))
 
 
@@ -121,7 +122,7 @@ def open_store(folder: str | Path, about: dict[str, Any], overwrite: bool = Fals
             _empty(fd, folder)
         notes = _compare(folder, about, os.fstat(fd).st_size)
         _drop_torn_line(fd)
-        digests = np.fromiter((_digest(a.key) for a in _checked(folder)), np.uint64)
+        digests = np.fromiter((digest(a.key) for a in _checked(folder)), np.uint64)
         with writing(folder / ABOUT) as part:
             part.write_text(json.dumps(about, indent=1, ensure_ascii=False))
     except BaseException:
@@ -145,7 +146,7 @@ def lock(fd: int, busy: str) -> None:
 
 def _empty(fd: int, folder: Path) -> None:
     os.ftruncate(fd, 0)
-    for name in (ABOUT, CSV, HDF5, REPORT):
+    for name in (ABOUT, CSV, HDF5, REPORT, POWDER):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / THUMBNAILS, ignore_errors=True)
 
@@ -202,14 +203,17 @@ def read_about(folder: str | Path) -> dict[str, Any]:
     return values if isinstance(values, dict) else {}
 
 
-def read_answers(folder: str | Path) -> Iterator[Answer]:
-    """The answers in a folder one by one, in order, never all at once. Raises ValueError that names a line which is no answer."""
+def read_answers(folder: str | Path, every: int = 1) -> Iterator[Answer]:
+    """The answers in a folder one by one, in order, never all at once; of `every` so many lines the first. Raises ValueError that
+    names a line which is no answer."""
     with (Path(folder) / LINES).open("rb") as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(file):
+            if number % every:
+                continue
             try:
                 yield from_line(line)
             except ValueError as error:
-                raise ValueError(f"line {number} is no answer ({error})") from None
+                raise ValueError(f"line {number + 1} is no answer ({error})") from None
 
 
 def write_csv(folder: Path, names: Sequence[str]) -> None:

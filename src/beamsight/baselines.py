@@ -1,9 +1,12 @@
-"""Networks that others use, to compare with: AlexNet and VGG, with smaller hidden layers than those published."""
+"""Networks that others use, to compare with: AlexNet and VGG, with smaller hidden layers than those published, and the two that
+were published for Bragg spots.
+"""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from beamsight.blocks import convolve
@@ -55,6 +58,62 @@ class VGG(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[N C S S] to logits [N T] and embedding [N 1024]."""
         embedding = self.embed(self.features(x).flatten(1))
+        return self.head(embedding), embedding
+
+
+class HitNet(nn.Module):
+    """The network of Li (2018), Table I, for the central 350 x 350 px of a frame: hit or miss.
+
+    Its first two norms are of each image, with a scale and a shift for each row; it ends in a ReLU, as published.
+    """
+
+    side = 350
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 4, 7), nn.Dropout(0.2), OfEach(344), nn.ReLU(), nn.MaxPool2d(5),
+            nn.Conv2d(4, 4, 7), OfEach(62), nn.ReLU(), nn.MaxPool2d(5), nn.Dropout(0.2), nn.Flatten(),
+        )  # fmt: skip
+        self.embed = nn.Sequential(nn.Linear(576, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2))
+        self.head = nn.Sequential(nn.Linear(16, width), nn.ReLU())
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[N C 350 350] to logits [N T] and embedding [N 16]."""
+        embedding = self.embed(self.features(x))
+        return self.head(embedding), embedding
+
+
+class OfEach(nn.Module):
+    """Each image [N C H W] to mean 0 and spread 1, then scaled and shifted row by row."""
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.scale, self.shift = nn.Parameter(torch.ones(rows, 1)), nn.Parameter(torch.zeros(rows, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """To the same shape."""
+        return nn.functional.layer_norm(x, x.shape[1:]) * self.scale + self.shift
+
+
+class TileNet(nn.Module):
+    """The network of Ushizima et al. (2016), Table IV, for tiles of 64 x 64 px: do they hold a Bragg spot?
+
+    An 11 x 11 convolution gives 18 x 18 places only in steps of three pixels: so it steps here.
+    """
+
+    side = 64
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 100, 11, 3), nn.MaxPool2d(3), nn.ReLU(), nn.Conv2d(100, 84, 6), nn.Flatten()
+        )
+        self.head = nn.Linear(84, width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[N C 64 64] to logits [N T] and embedding [N 84]."""
+        embedding = self.features(x)
         return self.head(embedding), embedding
 
 

@@ -27,6 +27,7 @@ from beamsight.cluster import in_order
 from beamsight.display import thumbnail
 from beamsight.errors import BadBundle, CannotRead
 from beamsight.frame import Frame
+from beamsight.hits import Examiner, Looked
 from beamsight.predict import Tally, answered
 from beamsight.report import is_shown, keep_picture
 from beamsight.sources import (
@@ -52,12 +53,14 @@ MAX_FILES = 256
 # Bunches on their way for each thread of the workers: the next ones wait there when one is done.
 AHEAD = 4
 
+NOTHING_ELSE = Looked()
+
 Step = Refused | tuple[Address, Place]
 
 
 @dataclass(frozen=True)
 class Errand:
-    """What every worker must know: the model, where it lies and its checksum; mask and .poni file; what is wanted."""
+    """What every worker must know: the model, where it lies and its checksum; mask and geometry file; what is wanted."""
 
     model: str
     sha256: str
@@ -65,6 +68,8 @@ class Errand:
     poni: str | None
     threshold: float | None
     pictures: bool
+    geom: str | None = None
+    looked: Looked = field(default_factory=Looked)
 
 
 @dataclass(frozen=True)
@@ -101,12 +106,20 @@ class _Course:
         self.frames = min(MAX_BUNCH, GROUP * max(1, int(BUNCH_S / seconds / GROUP)))
 
 
-def errand(bundle: Bundle, mask: Any, poni: Any, threshold: float | None, pictures: bool) -> Errand:
+def errand(
+    bundle: Bundle,
+    mask: Any,
+    poni: Any,
+    threshold: float | None,
+    pictures: bool,
+    geom: Any = None,
+    looked: Looked = NOTHING_ELSE,
+) -> Errand:
     """What workers must know to answer with `bundle`. A model that ships is named, as it lies elsewhere on another machine."""
     ships = bundle.folder.parent == SHIPPED
     model = bundle.card["task"] if ships else str(bundle.folder.absolute())
-    mask, poni = (None if path is None else str(Path(path).absolute()) for path in (mask, poni))
-    return Errand(model, bundle.card["sha256"][MODEL], mask, poni, threshold, pictures)
+    mask, poni, geom = (None if path is None else str(Path(path).absolute()) for path in (mask, poni, geom))
+    return Errand(model, bundle.card["sha256"][MODEL], mask, poni, threshold, pictures, geom, looked)
 
 
 def predict_over(
@@ -122,11 +135,11 @@ def predict_over(
     """Answer the frames of `paths` by the workers of a Dask `client`, each line appended to the record in order.
 
     `frames` as in `open_frames`; what the record has is left out. `tell` hears every line, `tally` and `expected` count along.
-    Raises CannotRead where mask or .poni file cannot be used, CannotWrite, BadBundle, and what `cluster.in_order` raises.
+    Raises CannotRead where mask or geometry file cannot be used, CannotWrite, BadBundle, and what `cluster.in_order` raises.
     """
     course = _Course(store.count if store is not None else 0, expected=expected or Expected())
     ahead = AHEAD * max(1, sum(client.nthreads().values()))
-    addresses = find_addresses(paths, named_files(task.mask, task.poni))
+    addresses = find_addresses(paths, named_files(task.mask, task.poni, task.geom))
     skip: Collection[str] = store.done if store is not None else ()  # type: ignore[assignment]
     files = in_order(client, partial(list_files, task), _files(addresses, skip, course), ahead, urgent=True)
     steps = _steps(files, parse_frames(frames), skip, course)
@@ -205,7 +218,8 @@ def answer(task: Errand, bunch: Bunch) -> Answered:
     bundle, child = _at_hand(task)
     done = Answered([], Tally(), [])
     frames = read_places(child, bunch.steps)
-    for number, (item, given) in enumerate(answered(bundle, frames, done.tally, task.threshold), bunch.number):
+    examine = None if bundle.fitted is not None else Examiner(task.looked, bool(bundle.card.get("normal")))
+    for number, (item, given) in enumerate(answered(bundle, frames, done.tally, task.threshold, examine), bunch.number):
         if task.pictures and isinstance(item, Frame) and is_shown(number, bunch.known):
             done.pictures.append((number, thumbnail(item)))
         done.lines.append(given.line())
@@ -224,7 +238,7 @@ def _at_hand(task: Errand) -> tuple[Bundle, Child]:
         _kept.pop(thread)[2].close()
     if thread not in _kept:
         bundle = _load(task)
-        _kept[thread] = task, bundle, Child(bundle.size, task.mask, task.poni, TIMEOUT_S, MEMORY_BYTES)
+        _kept[thread] = task, bundle, Child(bundle.fitted, task.mask, task.poni, TIMEOUT_S, MEMORY_BYTES, task.geom)
     return _kept[thread][1:]
 
 

@@ -16,16 +16,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from beamsight.answer import Answer
+from beamsight.answer import UNSURE, Answer
 from beamsight.errors import BadBundle, BadFrame, UnknownTask
-from beamsight.frame import Frame, Geometry, fit
+from beamsight.frame import Frame, Geometry, fit, padded
 from beamsight.masks import trusted
 from beamsight.modelfiles import MAX_HEADER_BYTES, check_onnx, check_safetensors, refuse_pickle
 from beamsight.runtime import compiled
@@ -36,6 +35,8 @@ MODEL, WEIGHTS, CARD = "model.onnx", "weights.safetensors", "card.json"
 _NEEDED = ("task", "question", "size", "target", "threshold", "doubtful", "calibration", "precision", "version", "sha256")
 # Above this a folder is no model of ours, and is not read into memory.
 MAX_FILE_BYTES = 1_000_000_000
+# Frames that are seen pixel by pixel: both sides are made multiples of this, and no more pixels are answered at a time.
+TILE, MAX_PIXELS = 64, 2**24
 
 
 class Refusal(Protocol):
@@ -84,8 +85,13 @@ class Bundle:
 
     @property
     def size(self) -> int:
-        """Side in pixels of the square that the network sees."""
+        """Side in pixels of the square that the network sees; of a model that sees frames as they are, that it learnt from."""
         return int(self.card["size"])
+
+    @property
+    def fitted(self) -> int | None:
+        """Side in pixels of the square that frames are fitted to; None where they are seen pixel by pixel, of any size."""
+        return None if self.card.get("view") == "contrast" else self.size
 
     def predict(
         self, frames: Asked | Iterable[Asked], batch: int = 16, threshold: float | Sequence[float] | None = None
@@ -127,7 +133,20 @@ class Bundle:
         if isinstance(answer, str):
             unsure = [name for name in unsure if name == answer]
         probability = dict(zip(self.target.names, map(float, p), strict=True))
-        return Answer(key, answer, probability, unsure, seconds, **self._centre(seen, found, row))
+        if isinstance(answer, str) and p.max() < self.card.get("sure", 0.0):
+            answer, unsure = UNSURE, [answer]
+        more = self._centre(seen, found, row) | self._places(found, row)
+        return Answer(key, answer, probability, unsure, seconds, **more)
+
+    def _places(self, found: Found, row: int) -> dict[str, Any]:
+        """What an answer says of where things lie: the tiles (row, column, probability) that are likely to hold one."""
+        known = self.card.get("places")
+        if known is None or "tiles" not in found:
+            return {}
+        probability = 1 / (1 + np.exp(-np.clip(known["scale"] * found["tiles"][row] + known["shift"], -60, 60)))
+        y, x = np.nonzero(probability >= known["threshold"])
+        places = [(int(i), int(j), float(probability[i, j])) for i, j in zip(y, x, strict=True)]
+        return {"places": places, "reasons": {"spots": round(float(found["number"][row]), 1)}}
 
     def _centre(self, seen: Seen, found: Found, row: int) -> dict[str, Any]:
         """What an answer says of a centre that the file does not give: where it is in the file's pixels, and how surely."""
@@ -143,7 +162,7 @@ class Bundle:
         """(frames and what is wrong with them, the graph's outputs of the good ones, seconds a frame) of each batch."""
         coming = iter(_each(frames))
         with self._compiling("_single" if _is_one(frames) else "_graph") as graph:
-            while group := [_seen(f, self.size) for f in islice(coming, batch)]:
+            for group in _groups((_seen(f, self.fitted) for f in coming), batch):
                 start = time.perf_counter()
                 good = [seen.item for seen in group if seen.trouble is None]
                 found = _infer(graph(), good) if good else {}
@@ -295,13 +314,36 @@ def _frame(array: NDArray[Any], key: str) -> Frame:
     return Frame(counts.astype(np.float32), trusted(counts), Geometry((array.shape[0], array.shape[1])), key)
 
 
-def _seen(item: Frame | Refusal, size: int) -> Seen:
+def _seen(item: Frame | Refusal, size: int | None) -> Seen:
+    """The item fitted to `size` px; with None as it is, in whole tiles."""
     if not isinstance(item, Frame):
         return Seen(item, item.reason, 0)
-    frame, side = item if item.image.shape == (size, size) else fit(item, size), max(item.image.shape)
+    side = max(item.image.shape)
+    if size is None:
+        frame = padded(item, TILE)
+    else:
+        frame = item if item.image.shape == (size, size) else fit(item, size)
     if not frame.mask.any():
         return Seen(frame, "no pixel can be trusted: all are masked, negative or not finite", side)
     return Seen(frame, None, side)
+
+
+def _groups(coming: Iterator[Seen], batch: int) -> Iterator[list[Seen]]:
+    """Frames that follow one another and can be answered together: of one shape, at most `batch` and MAX_PIXELS."""
+    group: list[Seen] = []
+    shape: tuple[int, ...] | None = None
+    for seen in coming:
+        here = seen.item.image.shape if seen.trouble is None else shape
+        if group and shape not in (None, here):
+            yield group
+            group = []
+        group.append(seen)
+        shape = here if shape is None or here is not None else shape
+        if len(group) >= batch or (shape is not None and (len(group) + 1) * shape[0] * shape[1] > MAX_PIXELS):
+            yield group
+            group, shape = [], None
+    if group:
+        yield group
 
 
 def _infer(graph: Any, frames: Sequence[Frame]) -> Found:

@@ -19,6 +19,7 @@ Floats = NDArray[np.floating[Any]]
 
 PRECISION = 0.5  # a tag that is named should more often be right than wrong
 WRONG = 1 / 3
+RIGHT = 0.995  # of the answers that are not called unsure
 
 
 def calibration(target: Target, logits: Floats, truth: Floats) -> tuple[Floats, Floats]:
@@ -39,6 +40,27 @@ def centre_calibration(spread: Floats, off: Floats) -> dict[str, float]:
     logs = np.log(np.maximum(spread, 1e-3)), np.log(np.maximum(off, 1e-3))
     power = float(np.clip(np.polyfit(*logs, 1)[0], 0.2, 2.0)) if len(off) > 2 else 1.0
     return {"scale": float(np.quantile(off / np.maximum(spread, 1e-3) ** power, 0.683)), "power": power}
+
+
+def places_calibration(logits: Floats, truth: Floats) -> dict[str, float]:
+    """{scale, shift, threshold, places} for logits and truth (1, 0, NaN) [...] of places of frames not trained on, as
+    `calibration` and `thresholds` have them for a tag."""
+    logit, there = logits.reshape(-1), truth.reshape(-1)
+    scale, shift = _platt(logit, there)
+    probability = 1 / (1 + np.exp(-np.clip(scale * logit + shift, -60, 60)))
+    limit = float(_threshold(*_known(probability, there), PRECISION))
+    return {"scale": scale, "shift": shift, "threshold": limit, "places": int((~np.isnan(there)).sum())}
+
+
+def sure_from(probability: Floats, truth: Floats, right: float = RIGHT) -> float:
+    """The probability [0 1] of the most probable name from which on at least `right` of the answers are right, from [N T]; less
+    probable ones are unsure. Just above 1 where no answer is ever that sure."""
+    known = ~np.isnan(truth).any(1)
+    top, good = probability[known].max(1), truth[known][np.arange(known.sum()), probability[known].argmax(1)] == 1
+    order = np.argsort(-top, kind="stable")
+    share = np.cumsum(good[order]) / np.arange(1, len(order) + 1)
+    enough = np.flatnonzero(share >= right)
+    return float(top[order][enough[-1]]) if len(enough) else 1.01
 
 
 def _platt(logit: Floats, truth: Floats) -> tuple[float, float]:

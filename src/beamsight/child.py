@@ -43,7 +43,7 @@ def _start(requests: io.FileIO, replies: io.FileIO) -> None:
     _limit_memory(settings["memory_bytes"])
     given = np.frombuffer(mask, np.bool_).reshape(settings["mask_shape"]) if settings["mask_shape"] else settings["mask"]
     try:
-        options = load_options(given, settings["poni"])
+        options = load_options(given, settings["poni"], settings["geom"])
     except BeamsightError as error:
         wire.send(replies, {"error": str(error)})
         return
@@ -75,7 +75,7 @@ def _answer(
     request: Any, files: dict[Address, list[Stack]], options: Options, size: int | None
 ) -> tuple[dict[str, Any], tuple[memoryview, ...]]:
     address, stack, n = Address(*request["address"]), request["stack"], request["n"]
-    stacks = _opened(address, files)
+    stacks = _opened(address, files, options)
     if stack is None:
         for s in stacks:
             check_options(s, options, address.path)
@@ -84,11 +84,11 @@ def _answer(
     return _packed(frame if size is None else refusing(address.path, lambda: fit(frame, size)))
 
 
-def _opened(address: Address, files: dict[Address, list[Stack]]) -> list[Stack]:
+def _opened(address: Address, files: dict[Address, list[Stack]], options: Options) -> list[Stack]:
     if address not in files:
         while len(files) >= OPEN_FILES:
             close(files.pop(next(iter(files))))
-        files[address] = open_stacks(address)
+        files[address] = open_stacks(address, options)
     return files[address]
 
 

@@ -51,12 +51,15 @@ class Request:
 class Child:
     """One reading process, which answers requests in order.
 
-    `size` px a side or None, `mask` and `poni` as `load_options` takes them, `timeout_s` a request, `memory_bytes` in all.
+    `size` px a side or None, `mask`, `poni` and `geom` as `load_options` takes them, `timeout_s` a request, `memory_bytes` in
+    all.
     """
 
-    def __init__(self, size: int | None, mask: Any, poni: str | None, timeout_s: float, memory_bytes: int) -> None:
+    def __init__(
+        self, size: int | None, mask: Any, poni: str | None, timeout_s: float, memory_bytes: int, geom: str | None = None
+    ) -> None:
         self.timeout_s = timeout_s
-        self.settings = {"size": size, "poni": poni, "timeout_s": timeout_s, "memory_bytes": memory_bytes}
+        self.settings = {"size": size, "poni": poni, "geom": geom, "timeout_s": timeout_s, "memory_bytes": memory_bytes}
         array = isinstance(mask, np.ndarray)
         self.settings |= {"mask": None if array else mask, "mask_shape": mask.shape if array else None}
         self.mask = np.ascontiguousarray(mask, np.bool_).tobytes() if array else b""
@@ -97,7 +100,7 @@ class Child:
         self._send({"address": [a.path, a.data_path, a.index], "stack": request.stack, "n": request.n})
 
     def wait_ready(self) -> None:
-        """Wait until the process is up. Raises CannotRead where it does not start, or cannot use the mask or .poni file."""
+        """Wait until the process is up. Raises CannotRead where it does not start, or cannot use the mask or geometry file."""
         if self.ready:
             return
         answer = self._next(START_S)

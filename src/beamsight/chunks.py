@@ -76,10 +76,15 @@ def unpacked_row(chunk: bytes) -> bytes:
         raise ValueError(f"a row that does not unpack ({error})") from None
 
 
-def create(group: h5py.Group, name: str, n: int, shape: tuple[int, ...], dtype: DTypeLike) -> h5py.Dataset:
-    """A data set [n *shape] for chunks of `packed` where `shape` is not empty, else for those of `packed_row`."""
-    filters = hdf5plugin.Bitshuffle(cname="lz4") if shape else {"compression": "gzip", "compression_opts": ZLIB_LEVEL}
-    return group.create_dataset(name, (n, *shape), dtype, chunks=(1, *shape), fletcher32=True, **filters)
+def create(
+    group: h5py.Group, name: str, n: int, shape: tuple[int, ...], dtype: DTypeLike, rows: bool = False, growing: bool = False
+) -> h5py.Dataset:
+    """A data set [n *shape] for chunks of `packed` where `shape` is not empty, else, or where these are `rows`, for those of
+    `packed_row`; `growing` along n."""
+    in_rows = {"compression": "gzip", "compression_opts": ZLIB_LEVEL}
+    filters = in_rows if rows or not shape else hdf5plugin.Bitshuffle(cname="lz4")
+    most = (None, *shape) if growing else None
+    return group.create_dataset(name, (n, *shape), dtype, maxshape=most, chunks=(1, *shape), fletcher32=True, **filters)
 
 
 def put(dataset: h5py.Dataset, n: int, chunk: bytes) -> None:

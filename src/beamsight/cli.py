@@ -15,6 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from beamsight import checking, making
 from beamsight.errors import BadArchive, BeamsightError, CannotRead, CannotWrite, LostWorkers
+from beamsight.hits import Looked
 
 
 def _versions() -> str:
@@ -39,6 +40,8 @@ app.register_install_completion_command()
 for _verb in (making.simulate, making.train, making.evaluate, making.export, checking.check):
     app.command(_verb)
 
+NOTHING_ELSE = Looked()
+
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
 Jobs = Annotated[int, Parameter(name=["--jobs", "-j"])]
 Flag = Annotated[bool, Parameter(negative="")]
@@ -55,6 +58,7 @@ def predict(
     json: Flag = False,
     mask: Path | None = None,
     poni: Path | None = None,
+    geom: Path | None = None,
     frames: str | None = None,
     threshold: float | None = None,
     jobs: Jobs = 0,
@@ -64,6 +68,7 @@ def predict(
     no_report: Flag = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
+    looked: Annotated[Looked, Parameter(name="*")] = NOTHING_ELSE,
 ) -> int:
     """Answer a model's question for every frame of files, folders, globs or HDF5 addresses.
 
@@ -86,6 +91,8 @@ def predict(
         Mask file for all frames: 1 = masked.
     poni
         Geometry file of pyFAI.
+    geom
+        Geometry file of CrystFEL, in place of --poni.
     frames
         Which frames of each stack, as `start:stop:step`.
     threshold
@@ -114,10 +121,19 @@ def predict(
         return _usage("predict", f"--threshold {threshold} is no probability; give one between 0 and 1")
     if jobs and (workers is not None or cluster is not None):
         return _usage("predict", "--jobs is for one machine without --workers; each worker has one reading process")
+    if poni is not None and geom is not None:
+        return _usage("predict", "--poni and --geom place the same frames; give one")
     _log(verbose)
-    reading = {"mask": mask, "poni": poni, "frames": frames, "jobs": jobs or max(1, min(8, (os.cpu_count() or 2) - 1))}
-    wanted = Wanted(output, json, overwrite, quiet, not no_report, threshold, workers, cluster)
-    return answer_paths(load(model), list(paths), reading, wanted)
+    reading: dict[str, Any] = {"mask": mask, "poni": poni, "geom": geom, "frames": frames}
+    reading["jobs"] = jobs or max(1, min(8, (os.cpu_count() or 2) - 1))
+    if looked.write_hits is not None and (workers is not None or cluster is not None):
+        return _usage("predict", f"--write-hits {looked.write_hits} is written by one process; leave out --workers and --cluster")
+    bundle = load(model)
+    if looked.finding and bundle.fitted is not None:
+        asked = "--peaks" if looked.peaks else "--write-hits"
+        return _usage("predict", f"{asked} needs a model that sees every pixel; {bundle.card['task']} sees frames made smaller")
+    wanted = Wanted(output, json, overwrite, quiet, not no_report, threshold, workers, cluster, looked)
+    return answer_paths(bundle, list(paths), reading, wanted)
 
 
 @app.command
@@ -156,6 +172,7 @@ def show(
     task: str | None = None,
     mask: Path | None = None,
     poni: Path | None = None,
+    geom: Path | None = None,
     frames: str | None = None,
 ) -> int:
     """Show a frame: its picture, mask, geometry and, with --task, the answer.
@@ -174,6 +191,8 @@ def show(
         Mask file: 1 = masked.
     poni
         Geometry file of pyFAI.
+    geom
+        Geometry file of CrystFEL, in place of --poni.
     frames
         Which frames, as `start:stop:step`; the first of them is shown.
     """
@@ -182,7 +201,7 @@ def show(
     from beamsight.show import draw, facts, save
     from beamsight.sources import read_frames
 
-    with closing_of(cast("Generator[Any]", read_frames([path], mask=mask, poni=poni, frames=frames))) as coming:
+    with closing_of(cast("Generator[Any]", read_frames([path], mask=mask, poni=poni, geom=geom, frames=frames))) as coming:
         frame = next(coming, None)
     if not isinstance(frame, Frame):
         say(f"beamsight: {frame.key}: {frame.reason}" if frame else f"beamsight: {path}: no frame found")

@@ -172,7 +172,10 @@ def told(answer: Answer) -> str:
     """An answer in a few words: `ring 0.98, halo? 0.55`; names below their threshold stand last, in brackets."""
     if answer.error is not None:
         return f"refused: {answer.error}"
-    found = [f"{n}{'?' if n in answer.doubtful else ''} {answer.probability[n]:.2f}" for n in answer.names]
+    # That a model is unsure has no probability of its own.
+    named = [n for n in answer.names if n in answer.probability]
+    found = [n for n in answer.names if n not in named]
+    found += [f"{n}{'?' if n in answer.doubtful else ''} {answer.probability[n]:.2f}" for n in named]
     below = [f"({n}? {answer.probability[n]:.2f})" for n in answer.doubtful if n not in answer.names]
     return ", ".join(found + below) or "none"
 

@@ -7,15 +7,15 @@ from __future__ import annotations
 import csv
 import json
 import math
-from base64 import b64encode
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from beamsight.answers import writing
-from beamsight.display import LEGEND, picture, webp
+from beamsight.charts import Box, joined
+from beamsight.display import LEGEND, data_url, picture, webp
 from beamsight.errors import CannotWrite
 from beamsight.frame import Frame
 from beamsight.report import page_template
@@ -25,8 +25,8 @@ COLUMNS = (
     "value", "score", "low", "high", "loss", "loss_low", "loss_high", "first_labels", "control", "refused"
 )  # fmt: skip
 SIDE_PX, QUALITY = 150, 60
-# Of a plot, in px: its size, and the margins at its left, right, top and bottom.
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 440, 230, 44, 14, 10, 40
+BOX = Box()
+INSET_PX = 20
 TICK = 0.1
 WORST = 3
 
@@ -77,7 +77,7 @@ def write_robustness(folder: Path, about: dict[str, Any], report: dict[str, Any]
         parts=[_part(sweep, examples, floor(report)) for sweep in report["sweeps"]],
         limit=report["limit_points"],
         legend=LEGEND,
-        size={"width": WIDTH, "height": HEIGHT, "left": LEFT, "right": RIGHT, "top": TOP, "bottom": BOTTOM},
+        box=BOX,
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
     )
     with writing(folder / PAGE) as part, part.open("wb") as file:
@@ -103,7 +103,7 @@ def _part(sweep: dict[str, Any], examples: Examples, low: float) -> dict[str, An
 
 
 def _shown(frame: Frame, told: bool) -> Shown:
-    url = "data:image/webp;base64," + b64encode(webp(picture(frame, SIDE_PX), QUALITY)).decode()
+    url = data_url(webp(picture(frame, SIDE_PX), QUALITY))
     centre, (height, width) = frame.geometry.centre_px, frame.image.shape
     if not told or centre is None:
         return Shown(url)
@@ -131,16 +131,16 @@ def floor(report: dict[str, Any]) -> float:
 def plot(sweep: dict[str, Any], low: float) -> Plot:
     """The curve of a sweep, its y axis from `low` to 1; values stand evenly, as they were chosen from mild to bad."""
     points = sweep["points"]
-    step = (WIDTH - LEFT - RIGHT - 40) / max(1, len(points) - 1)
+    step = (BOX.x(1) - BOX.x(0) - 2 * INSET_PX) / max(1, len(points) - 1)
 
     def x(i: int) -> float:
-        return LEFT + 20 + i * step
+        return BOX.x(0) + INSET_PX + i * step
 
     def y(score: float) -> float:
-        return TOP + (1 - min(1.0, max(low, score))) / (1 - low) * (HEIGHT - TOP - BOTTOM)
+        return BOX.y((score - low) / (1 - low))
 
     def line(score: Callable[[dict[str, Any]], float | None]) -> str:
-        return _joined((x(i), y(v)) for i, v in enumerate(map(score, points)) if v is not None)
+        return joined((x(i), y(v)) for i, v in enumerate(map(score, points)) if v is not None)
 
     seen = [(i, p) for i, p in enumerate(points) if p["score"] is not None]
     spans = [(x(i), y(p["low"]), y(p["high"])) for i, p in seen]
@@ -149,15 +149,11 @@ def plot(sweep: dict[str, Any], low: float) -> Plot:
         ticks=[(y(low + n * TICK), f"{low + n * TICK:.1f}") for n in range(round((1 - low) / TICK) + 1)],
         points=[(x(i), y(p["score"]), y(p["low"]), y(p["high"]), f"{p['value']:g}", _title(p)) for i, p in seen],
         line=line(lambda p: p["score"]),
-        band=_joined([(at, top) for at, _, top in spans] + [(at, bottom) for at, bottom, _ in reversed(spans)]),
+        band=joined([(at, top) for at, _, top in spans] + [(at, bottom) for at, bottom, _ in reversed(spans)]),
         first_labels=line(lambda p: p["first_labels"]),
         control=line(lambda p: p["control"]),
         undisturbed=None if level is None else y(level),
     )
-
-
-def _joined(places: Iterable[tuple[float, float]]) -> str:
-    return " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
 
 
 def _title(point: dict[str, Any]) -> str:

@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
 
 import torch
 from torch.nn.functional import max_pool2d, pad
 
 from beamsight.noise import normal_of, poisson_of, uniform
+from beamsight.physics.columns import Columns, rows_of
 
 STOPS = ("none", "circular", "linear", "wedge")
 UNCLEAR_PX = 2.0  # what a disc must stand out of its arm to either side
@@ -84,12 +84,6 @@ class Detector:
     subtracted: float = 0.0
 
 
-class Columns(Protocol):
-    """A dataclass of drawn numbers, many at once: its numbers are tensors [B 1 1], its arrays tensors [B ...]."""
-
-    def __getattr__(self, name: str) -> torch.Tensor: ...
-
-
 @dataclass(frozen=True)
 class Exposed:
     """An exposure and what a label may know of it: all [B H W], numbers [B 1 1].
@@ -148,13 +142,8 @@ def expose(photons: torch.Tensor, detector: Columns, centres: torch.Tensor, seed
         return _expose(photons, detector, centres, seeds)
     # On a processor frame by frame: an effect then costs only the frames that have it, and a frame stays in the cache.
     alone = [slice(n, n + 1) for n in range(len(photons))]
-    single = [_expose(photons[n], _rows(detector, n), centres[n], seeds[n]) for n in alone]
+    single = [_expose(photons[n], rows_of(detector, n), centres[n], seeds[n]) for n in alone]
     return Exposed(**{name: _joined([getattr(e, name) for e in single]) for name in vars(single[0])})
-
-
-def _rows(detector: Columns, rows: slice) -> Columns:
-    values: dict[str, Any] = {name: value[rows] for name, value in vars(detector).items()}
-    return cast("Columns", Detector(**values))
 
 
 def _joined(values: list[torch.Tensor]) -> torch.Tensor:

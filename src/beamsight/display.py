@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import io
-from base64 import b64decode
+import re
+from base64 import b64decode, b64encode
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 _SIDES_QUALITIES = ((224, 70), (160, 50), (160, 20), (96, 20))
+# The Exif tag by which a picture says what it is of, and how.
+_DESCRIPTION, _SHAPE = 0x010E, "{} rows, {} columns"
 # A grey that viridis does not hold.
 MASKED_RGB = (205, 205, 210)
 LEGEND = (
@@ -75,21 +78,39 @@ def picture(frame: Frame, side: int | None = None) -> Image:
 
 def thumbnail(frame: Frame, limit_bytes: int = 13_000) -> bytes:
     """The frame as WebP of at most `limit_bytes`, its longer side at most 224 pixels; noise packs badly and is shown smaller."""
-    image = picture(trimmed(frame), _SIDES_QUALITIES[0][0])
+    whole = trimmed(frame)
+    image = picture(whole, _SIDES_QUALITIES[0][0])
     for side, quality in _SIDES_QUALITIES:
         if max(image.size) > side:
             image.thumbnail((side, side))
-        data = webp(image, quality)
+        data = webp(image, quality, whole.image.shape)
         if len(data) <= limit_bytes:
             break
     return data
 
 
-def webp(image: Image, quality: int) -> bytes:
-    """The bytes of a Pillow image as WebP of that quality (0 to 100)."""
-    stream = io.BytesIO()
-    image.save(stream, "WEBP", quality=quality, method=1)
+def webp(image: Image, quality: int, of: tuple[int, ...] | None = None) -> bytes:
+    """The bytes of a Pillow image as WebP of that quality (0 to 100); `of` says in it what shape (H, W) it is the picture of."""
+    stream, more = io.BytesIO(), {}
+    if of is not None:
+        exif = image.getexif()
+        exif[_DESCRIPTION] = _SHAPE.format(*of)
+        more = {"exif": exif}
+    image.save(stream, "WEBP", quality=quality, method=1, **more)
     return stream.getvalue()
+
+
+def shape_of(data: bytes) -> tuple[int, int] | None:
+    """The shape (H, W) of what a thumbnail is the picture of; None where it does not say."""
+    from PIL import Image
+
+    told = re.fullmatch(_SHAPE.format(r"(\d+)", r"(\d+)"), str(Image.open(io.BytesIO(data)).getexif().get(_DESCRIPTION)))
+    return None if told is None else (int(told[1]), int(told[2]))
+
+
+def data_url(data: bytes) -> str:
+    """A WebP picture as an address that holds it."""
+    return "data:image/webp;base64," + b64encode(data).decode()
 
 
 def trimmed(frame: Frame) -> Frame:

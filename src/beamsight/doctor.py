@@ -21,6 +21,7 @@ PARTS = (
     ("pillow", "pictures", None),
     ("openvino", "running the models", None),
     ("pyFAI", "geometry from .poni files", "poni"),
+    ("numba", "classical peaks", "peaks"),
     ("sasdata", "real images for `beamsight demo`", "demo"),
     ("distributed", "workers and clusters", "cluster"),
     ("dask-jobqueue", "clusters with SLURM, PBS or LSF", "cluster"),

@@ -23,7 +23,7 @@ from beamsight.frame import Frame, fit
 from beamsight.recipe import Recipe
 from beamsight.targets import Tags, Target
 from beamsight.task import Task, frames_of, make_batch
-from beamsight.views import struck
+from beamsight.views import LOCAL_VIEWS, struck
 
 # Which example numbers serve what: the three never share one, whatever the seed. `simulate` writes test examples.
 TEST, VALIDATION, TRAINING = range(2**19), range(2**19, 2**20), range(2**20, 2**40)
@@ -38,21 +38,22 @@ KEPT = 0.1
 @dataclass(frozen=True)
 class Examples:
     """`counts` [B S S] float32, `mask` [B S S] bool (True = trust), `truth` [B T] float32 (NaN = doubtful), `centre` [B 2]
-    (y, x) px of the beam (NaN = unknown); `seen` [B h w C] what a view shows of them, channels last, where that is known."""
+    (y, x) px of the beam (NaN = unknown); `seen` [B h w C] what a view shows of them, channels last, where that is known;
+    `places` [B h w] where what is asked lies, of tasks that locate it."""
 
     counts: Tensor
     mask: Tensor
     truth: Tensor
     centre: Tensor
     seen: Tensor | None = None
+    places: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.truth)
 
     def to(self, device: str) -> Examples:
         """The same on that device."""
-        seen = None if self.seen is None else self.seen.to(device)
-        return Examples(self.counts.to(device), self.mask.to(device), self.truth.to(device), self.centre.to(device), seen)
+        return replace(self, **{name: value.to(device) for name, value in vars(self).items() if value is not None})
 
 
 def simulate(
@@ -78,7 +79,7 @@ def simulated(task: Task, size: int, seed: int, indices: Sequence[int]) -> Examp
     """The examples of those numbers, `size` pixels square."""
     made = make_batch(task, seed, indices, (size, size))
     centres = [_centre(task.place(scene, (size, size)).centre_px) for scene in made.scenes]
-    return Examples(made.counts, made.mask, made.truth.float(), torch.tensor(centres))
+    return Examples(made.counts, made.mask, made.truth.float(), torch.tensor(centres), places=made.places)
 
 
 def stored(frames: Sequence[Frame], target: Target, size: int, indices: Sequence[int]) -> Examples:
@@ -91,11 +92,6 @@ def stored(frames: Sequence[Frame], target: Target, size: int, indices: Sequence
     counts, mask = np.stack([frame.image for frame in fitted]), np.stack([frame.mask for frame in fitted])
     centre = torch.tensor([_centre(frame.geometry.centre_px) for frame in fitted])
     return Examples(torch.from_numpy(counts), torch.from_numpy(mask), torch.from_numpy(truth), centre)
-
-
-def _unstruck(examples: Examples) -> Examples:
-    """The examples with the mask that a whole graph makes for itself: training puts view and network together on its own."""
-    return replace(examples, mask=examples.mask & (struck(examples.counts, examples.mask) == 0))
 
 
 def _centre(known: tuple[float, float] | None) -> tuple[float, float]:
@@ -123,16 +119,22 @@ class Source:
             made = simulated(self.task, recipe.size, recipe.seed, [TRAINING[place] for place in places])
         else:
             made = stored(self.frames, self.task.target, recipe.size, self._shuffled(places))
-        return turned(_unstruck(made), positions(recipe, default_rng([recipe.seed, number, AUGMENT]))[self.part])
+        return turned(self._trusted(made), positions(recipe, default_rng([recipe.seed, number, AUGMENT]))[self.part])
 
     def validation(self, n: int) -> Iterator[Examples]:
         """At most `n` examples that training never sees, always the same, in batches."""
         for first in range(0, n, self.recipe.batch)[self.part]:
             last = min(first + self.recipe.batch, n)
             if self.frames is None:
-                yield _unstruck(simulated(self.task, self.recipe.size, self.recipe.seed, VALIDATION[first:last]))
-            elif indices := range(self._learnt, len(self.frames))[first:last]:
-                yield _unstruck(stored(self.frames, self.task.target, self.recipe.size, indices))
+                yield self._trusted(simulated(self.task, self.recipe.size, self.recipe.seed, VALIDATION[first:last]))
+            elif kept := range(self._learnt, len(self.frames))[first:last]:
+                yield self._trusted(stored(self.frames, self.task.target, self.recipe.size, kept))
+
+    def _trusted(self, made: Examples) -> Examples:
+        """The examples with the mask that a whole graph makes for itself: training puts view and network together on its own."""
+        if self.recipe.view in LOCAL_VIEWS:  # to which a spot is what a struck pixel is to the others
+            return made
+        return replace(made, mask=made.mask & (struck(made.counts, made.mask) == 0))
 
     @property
     def _learnt(self) -> int:
@@ -160,16 +162,19 @@ def turned(examples: Examples, positions: NDArray[np.int64]) -> Examples:
     if not positions.any():
         return examples
     counts, mask, centre = torch.empty_like(examples.counts), torch.empty_like(examples.mask), examples.centre.clone()
+    places = None if examples.places is None else torch.empty_like(examples.places)
+    pictures = [(counts, examples.counts), (mask, examples.mask)]
+    pictures += [] if places is None or examples.places is None else [(places, examples.places)]
     last = examples.counts.shape[1] - 1
     for n, (turn, mirror) in enumerate(positions.tolist()):
-        for whole, part in ((counts, examples.counts[n]), (mask, examples.mask[n])):
-            whole[n] = torch.rot90(part.flip(1) if mirror else part, turn)
+        for whole, parts in pictures:
+            whole[n] = torch.rot90(parts[n].flip(1) if mirror else parts[n], turn)
         y, x = centre[n].unbind()
         x = last - x if mirror else x
         for _ in range(turn):
             y, x = last - x, y
         centre[n] = torch.stack([y, x])
-    return Examples(counts, mask, examples.truth, centre)
+    return Examples(counts, mask, examples.truth, centre, places=places)
 
 
 def shown(examples: Examples, view: nn.Module, half: bool) -> Tensor:

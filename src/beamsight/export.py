@@ -30,15 +30,24 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from beamsight.bundle import CARD, MODEL, WEIGHTS
-from beamsight.calibrate import calibration, centre_calibration, doubtful_bands, thresholds
+from beamsight.calibrate import (
+    calibration,
+    centre_calibration,
+    doubtful_bands,
+    places_calibration,
+    sure_from,
+    thresholds,
+)
 from beamsight.checkpoint import BEST, RUN
 from beamsight.errors import BeamsightError, CannotRead, CannotWrite
 from beamsight.evaluate import score
 from beamsight.examples import TEST, VALIDATION, Examples, simulated
 from beamsight.joint import Joint
 from beamsight.networks import Whole, build_network
+from beamsight.normal import RUNS, normal_runs
 from beamsight.recipe import Recipe
 from beamsight.runtime import compiled
+from beamsight.spots import TILE, Spots, any_in_tile
 from beamsight.targets import OneOf, Target
 from beamsight.task import Task, find_task
 from beamsight.train import every_other
@@ -48,6 +57,7 @@ OPSET = 18
 FOLDED = 2048  # numbers of a constant that may be computed beforehand
 # Frames that choose thresholds and calibration, that give the card's scores, and on which the graph is compared.
 CHOSEN, SCORED, COMPARED = 4000, 2000, 48
+FEWEST_RUNS, FRAMES_A_RUN = 8, 50  # runs that tell what is normal: at least, and one for so many of those chosen
 CENTRES = 1000  # of those chosen, how many tell how well centres are found
 BATCH = 32
 # Packages whose versions the card notes.
@@ -83,6 +93,9 @@ def export(run: str | Path, out: str | Path, task: Task | None = None, chosen: i
         "threshold": limits.tolist(),
         "doubtful": doubtful_bands(probability, truth, limits).tolist(),
         "centre": _centres(whole, task, recipe, min(chosen, CENTRES)),
+        "places": _places(whole, task, recipe, min(chosen, CENTRES)),
+        "normal": normal_runs(task, recipe.seed, max(FEWEST_RUNS, min(RUNS, chosen // FRAMES_A_RUN))),
+        "sure": sure_from(probability, truth) if recipe.view == "contrast" else 0.0,
         "calibration": {"scale": scale.tolist(), "shift": shift.tolist(), "frames": len(truth)},
         "difference": differences,
         "scores": _scores(whole, task, recipe, scale, shift, limits, scored),
@@ -116,14 +129,18 @@ def graph_of(whole: Whole, size: int) -> bytes:
     inputs, outputs = ["counts", "mask"], ["logits", "embedding"]
     if isinstance(whole.network, Joint):
         given, inputs, outputs = (*given, torch.full((2, 2), size / 3)), [*inputs, "centre"], [*outputs, "told_centre"]
-    some = torch.export.Dim("N")
+    axes = {0: torch.export.Dim("N")}
+    if isinstance(whole.network, Spots):
+        # Frames of any size, in whole tiles.
+        outputs, sides = [*outputs, "tiles", "number"], (torch.export.Dim("rows"), torch.export.Dim("columns"))
+        axes |= {1: TILE * sides[0], 2: TILE * sides[1]}
     with warnings.catch_warnings():
         # What the exporter says of its own insides is nothing that a user could act on.
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
             copy.deepcopy(whole), given, dynamo=True, verbose=False, opset_version=OPSET,
-            input_names=inputs, output_names=outputs, dynamic_shapes={name: {0: some} for name in inputs}, optimize=False,
+            input_names=inputs, output_names=outputs, dynamic_shapes=dict.fromkeys(inputs, axes), optimize=False,
         )  # fmt: skip
     if program is None:
         raise BeamsightError("the exporter gave no graph; is this version of torch one that beamsight knows?")
@@ -221,6 +238,18 @@ def _centres(whole: Whole, task: Task, recipe: Recipe, n: int) -> dict[str, floa
         return None
     off = np.hypot(*(told[known, :2] - truth[known]).T)
     return centre_calibration(told[known, 2], off) | {"frames": int(known.sum()), "median_px": float(np.median(off))}
+
+
+def _places(whole: Whole, task: Task, recipe: Recipe, n: int) -> dict[str, float] | None:
+    """How the tiles' logits become probabilities, from `n` validation frames; None where a network or a task tells no places."""
+    if not isinstance(whole.network, Spots) or task.locate is None:
+        return None
+    parts = [VALIDATION[recipe.validation + i : recipe.validation + min(i + BATCH, n)] for i in range(0, n, BATCH)]
+    pairs = []
+    for examples in (simulated(task, recipe.size, recipe.seed, part) for part in parts):
+        with torch.inference_mode():
+            pairs.append((whole(examples.counts, examples.mask.float())[2].numpy(), any_in_tile(examples.places).numpy()))
+    return places_calibration(*(np.concatenate(values) for values in zip(*pairs, strict=True))) | {"side_px": TILE}
 
 
 def _told(whole: Whole, examples: Examples) -> tuple[NDArray[Any], NDArray[Any]]:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import h5py
 import numpy as np
@@ -19,33 +18,41 @@ from beamsight.addresses import Index, parse_index
 from beamsight.errors import BadFrame, CannotRead
 from beamsight.frame import Geometry
 from beamsight.hdf5_find import find_images, get, images_inside, visit
-from beamsight.hdf5_meta import fields_of, geometry_of, mask_of, top_of
+from beamsight.hdf5_meta import fields_of, geometries_of, mask_of, top_of
+from beamsight.layout import Axes, Layout, layout_of
 from beamsight.stack import Keys, Stack, check_layout, check_size
 
 # A file changed so recently may still be written to.
 RECENT_S = 30.0
 
+Described = tuple[str | None, Axes | None]
 
-def open_hdf5(path: str, data_path: str | None = None, index: str | None = None) -> list[Stack]:
+
+def open_hdf5(
+    path: str, data_path: str | None = None, index: str | None = None, described: Described = (None, None)
+) -> list[Stack]:
     """The stacks of an HDF5 file, or of one data set or group in it; `index` selects as NumPy does, "3,0:5".
 
-    Raises CannotRead or BadFrame where there is none.
+    `described`: where the images are and what their axes mean, as a .geom file says; the former holds where `data_path` is None
+    and it is there, the latter for data of so many dimensions. Raises CannotRead or BadFrame where there is none.
     """
     file = _open(path)
     try:
+        if data_path is None and described[0] and isinstance(get(file, described[0]), h5py.Dataset):
+            data_path = described[0]
         paths = find_images(file) if data_path is None else images_inside(file, path, data_path)
         if not paths:
             raise CannotRead(f"{path}: an HDF5 file without an image: no data set of numbers has two or more dimensions")
-        return _stacks(file, path, paths, parse_index(index))
+        return _stacks(file, path, paths, parse_index(index), described[1])
     except BaseException:
         file.close()
         raise
 
 
-def _stacks(file: h5py.File, path: str, paths: list[str], index: Index | None) -> list[Stack]:
+def _stacks(file: h5py.File, path: str, paths: list[str], index: Index | None, described: Axes | None) -> list[Stack]:
     """A stack a data set. Where files of a series are missing, the others are read and each missing one is refused by name."""
     there = [p for p in paths if get(file, p) is not None] or paths[:1]
-    stacks = {p: _stack(file, path, p, index) for p in there}
+    stacks = {p: _stack(file, path, p, index, described) for p in there}
     return [stacks.get(p) or _missing(file, path, p, stacks[there[0]].shape) for p in paths]
 
 
@@ -70,6 +77,9 @@ def _open(path: str) -> h5py.File:
         # A detector that is writing marks its file; then only this mode may read it.
         if "write" in first and "truncated" not in first:
             return h5py.File(path, "r", libver="latest", swmr=True, locking=False)
+        # This very process has it open, in another way.
+        if "locking flag" in first:
+            return h5py.File(path, "r")
     except OSError:
         pass
     late = time.time() - Path(path).stat().st_mtime < RECENT_S
@@ -77,35 +87,54 @@ def _open(path: str) -> h5py.File:
     raise CannotRead(f"{path}: {what} HDF5 file{', or still being written: try later' if late else ''} ({first})")
 
 
-def _stack(file: h5py.File, path: str, name: str, index: Index | None) -> Stack:
+def _stack(file: h5py.File, path: str, name: str, index: Index | None, described: Axes | None) -> Stack:
     dataset = _dataset(file, path, name)
     where = f"{path}::{name}"
-    leading, window = _selection(where, dataset.shape, index)
-    shape = (len(range(*window[0])), len(range(*window[1])))
-    check_layout(where, (*(len(range(*a)) for a in leading), *shape), dataset.dtype)
+    layout = layout_of(where, dataset, index, described)
+    check_layout(where, (*(len(range(*r)) for r in layout.ranges), *(len(range(*r)) for r in layout.window)), dataset.dtype)
+    check_size(where, layout.shape, dataset.dtype)
     _check_storage(where, dataset)
-    keys = _keys(path, name, dataset.shape, leading, window)
-    cut = tuple(slice(*axis) for axis in window)
-    fields = fields_of(file, name)
-
-    written = _is_written(dataset)
+    keys, cut = layout.keys(path, name), tuple(slice(*axis) for axis in layout.window)
+    fields, written = fields_of(file, name), _is_written(dataset)
 
     def read(n: int) -> NDArray[Any]:
-        if not written(keys.index(n)):
+        place = layout.place(keys.index(n))
+        if not written(place):
             raise CannotRead(f"{keys[n]}: not written yet: try later")
-        return np.asarray(dataset[(*keys.index(n), *cut)])
+        return layout.image(np.asarray(dataset[(*place, *cut)]))
 
-    trust = mask_of(file, name, dataset.shape, fields, keys.index)
+    trust = mask_of(file, name, dataset.shape, fields, layout)
 
     def mask(n: int) -> NDArray[np.bool_] | None:
-        whole = trust(n)
-        return None if whole is None else whole[cut]
+        whole = trust(keys.index(n))
+        return None if whole is None else layout.cut(whole)
 
-    # A cut-out window has its own origin; the centre that the file gives is of the whole image.
-    whole = _whole(dataset.shape, window)
-    geometry = geometry_of(file, name, shape, fields) if whole else Geometry(shape)
+    geometry, shot = geometries_of(file, name, dataset.shape, layout, fields)
     # Without a mask of its own, a pixel detector marks a gap by the highest code and a bad pixel by the one below.
-    return Stack(keys, shape, read, geometry, mask, top_of(fields), reserved=2, close=file.close)
+    return Stack(
+        keys,
+        layout.shape,
+        read,
+        geometry,
+        mask,
+        top_of(fields),
+        reserved=2,
+        close=file.close,
+        shot=None if shot is None else lambda n: shot(keys.index(n)),
+        modules=layout.modules,
+        whole=layout.whole,
+        beside=lambda other, n: _beside(file, path, dataset.shape, layout, other, keys.index(n)),
+    )
+
+
+def _beside(
+    file: h5py.File, path: str, shape: tuple[int, ...], layout: Layout, name: str, frame: tuple[int, ...]
+) -> NDArray[Any]:
+    """What the data set `name` holds for the frame: that of its own where it has one for each of `shape`, else all of it."""
+    if not isinstance(get(file, name), h5py.Dataset):
+        raise CannotRead(f"{path}: no data set {name} in it")
+    dataset = _dataset(file, path, name)
+    return np.asarray(dataset[layout.part(dataset.shape, shape, frame)])
 
 
 def _dataset(file: h5py.File, path: str, name: str) -> h5py.Dataset:
@@ -145,15 +174,16 @@ def _check_filters(where: str, dataset: h5py.Dataset) -> None:
         raise CannotRead(f"{where}: compressed by the HDF5 filter {names}, which is not installed; look for it in hdf5plugin")
 
 
-def _is_written(dataset: h5py.Dataset) -> Callable[[tuple[int, ...]], bool]:
+def _is_written(dataset: h5py.Dataset) -> Callable[[tuple[int | slice, ...]], bool]:
     """Whether the frame at a place exists: HDF5 gives zeros for those that a detector has declared but not written."""
     if not dataset.chunks or dataset.ndim < 3 or dataset.chunks[-2:] != dataset.shape[-2:]:
         return lambda index: True
     if dataset.id.get_num_chunks() == np.prod([-(-s // c) for s, c in zip(dataset.shape, dataset.chunks, strict=True)]):
         return lambda index: True
 
-    def written(index: tuple[int, ...]) -> bool:
-        start = [n // c * c for n, c in zip(index, dataset.chunks, strict=False)]
+    def written(index: tuple[int | slice, ...]) -> bool:
+        # Of a stack of modules the first stands for all.
+        start = [0 if isinstance(n, slice) else n // c * c for n, c in zip(index, dataset.chunks, strict=False)]
         # To ask HDF5 where a chunk lies takes it longer the more there are: 70 ms of 200,000. To read it does not.
         try:
             return len(dataset.id.read_direct_chunk((*start, 0, 0))[1]) > 0
@@ -178,54 +208,9 @@ def _check_storage(where: str, dataset: h5py.Dataset) -> None:
         raise CannotRead(f"{where}: declares {dataset.shape} values but holds none: not yet written?")
 
 
-def _selection(
-    where: str, shape: tuple[int, ...], index: Index | None
-) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
-    """(start, stop, step) of each leading axis and of the two image axes."""
-    given = list(index or ())
-    if given.count(Ellipsis):
-        at = given.index(Ellipsis)
-        given[at : at + 1] = [slice(None)] * (len(shape) - len(given) + 1)
-    if len(given) > len(shape):
-        raise BadFrame(f"{where}: {len(given)} indices for data of shape {shape}")
-    full = [*given, *[slice(None)] * (len(shape) - len(given))]
-    axes = [_axis(where, part, n) for part, n in zip(full, shape, strict=True)]
-    image = [n for n, part in enumerate(full) if isinstance(part, slice)][-2:]
-    if len(shape) >= 2 and image != [len(shape) - 2, len(shape) - 1]:
-        raise BadFrame(f"{where}: the slice {index} leaves no 2-D image of shape {shape}")
-    leading = axes[:-2]
-    if len(shape) > 3 and index is None and sum(len(range(*a)) > 1 for a in leading) > 1:
-        raise BadFrame(
-            f"{where}: {len(shape)}-D data of shape {shape}, perhaps the modules of a detector, which are not assembled here; "
-            f"address one image, as in ?path=...&slice={','.join('0' * len(leading))}"
-        )
-    return leading, axes[-2:]
-
-
-def _axis(where: str, part: Any, n: int) -> tuple[int, int, int]:
-    if isinstance(part, slice):
-        return part.indices(n)
-    if not -n <= part < n:
-        raise BadFrame(f"{where}: image {part} was asked for, there are {n}")
-    return (part % n, part % n + 1, 1)
-
-
-def _whole(shape: tuple[int, ...], window: list[tuple[int, int, int]]) -> bool:
-    return [(0, n, 1) for n in shape[-2:]] == list(window)
-
-
-def _keys(
-    path: str, name: str, shape: tuple[int, ...], leading: list[tuple[int, int, int]], window: list[tuple[int, int, int]]
-) -> Keys:
-    name = quote(name, safe="/_-.~:@,;=!*'() ")
-    cut = "" if _whole(shape, window) else ",".join(f"{a}:{b}:{s}" for a, b, s in window)
-    if not leading:
-        return Keys(f"{path}?path={name}&slice={cut}" if cut else f"{path}::{name}")
-    return Keys(f"{path}?path={name}&slice=", tuple(leading), f",{cut}" if cut else "")
-
-
 def read_mask(path: str, data_path: str | None) -> NDArray[Any]:
-    """The values [H W] of a mask in an HDF5 file, nonzero = masked: at `data_path`, or its largest whole-number data set."""
+    """The values [H W] or [modules ... h w] of a mask in an HDF5 file, nonzero = masked: at `data_path`, or its largest data set
+    of whole numbers, a 2-D one before others."""
     with _open(path) as file:
         return _mask_values(file, path, data_path)
 
@@ -233,10 +218,10 @@ def read_mask(path: str, data_path: str | None) -> NDArray[Any]:
 def _mask_values(file: h5py.File, path: str, data_path: str | None) -> NDArray[Any]:
     item = get(file, data_path) if data_path else None
     if data_path is None:
-        found = [i for i in visit(file) if isinstance(i, h5py.Dataset) and i.ndim == 2 and i.dtype.kind in "iub"]
-        item = max(found, key=lambda d: d.size, default=None)
+        found = [i for i in visit(file) if isinstance(i, h5py.Dataset) and i.ndim >= 2 and i.dtype.kind in "iub"]
+        item = max(found, key=lambda d: (d.ndim == 2, d.size), default=None)
     if not isinstance(item, h5py.Dataset):
-        raise CannotRead(f"{path}: no mask {data_path or '(a 2-D data set of whole numbers)'} in it")
+        raise CannotRead(f"{path}: no mask {data_path or '(a data set of whole numbers, 2-D or a stack of modules)'} in it")
     dataset = _dataset(file, path, str(item.name))
     check_size(path, dataset.shape, dataset.dtype)
     return np.asarray(dataset[()])

@@ -6,15 +6,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from beamsight.frame import Geometry
+from beamsight.frame import Geometry, Panel
 from beamsight.geometry_files import CORNER_PX, length_m, wavelength_of_energy_m
 from beamsight.hdf5_find import SEARCH_LIMIT
+from beamsight.layout import FRAME, Layout
 
 # NXmx: bits 16 to 30 are free for the facility, 31 marks virtual pixels; none of them is a fault.
 NXMX_BITS = 0xFFFF
@@ -22,8 +24,11 @@ NXMX_BITS = 0xFFFF
 # Left out: in the peak mask, out of the resolution limits, corrected, peak, background corrected.
 CXI_BITS = 1 | 2 | 4 | 8 | 16 | 64 | 128 | 512 | 1024 | 4096
 
-Place = tuple[slice, ...]
 Fields = dict[str, h5py.Dataset]
+# Names that are looked for, the most telling first; of energies, eV a unit where none is given.
+_DISTANCES, _WAVELENGTHS = ("detector_distance", "distance", "SDD"), ("incident_wavelength", "wavelength")
+_BEAM = ("beam_center_x", "beam_center_y")
+_ENERGIES = {"photon_energy": 1.0, "incident_energy": 1.0, "energy": 1 / 1.602176634e-19}
 _WANTED = re.compile(
     r"(pixel_mask(_\d+)?|saturation_value|beam_center_[xy]|[xy]_pixel_size|(detector_)?distance|SDD"
     r"|(incident_)?wavelength|photon_energy|incident_energy|energy)$"
@@ -62,22 +67,30 @@ def top_of(fields: Fields) -> float | None:
 
 
 def mask_of(
-    file: h5py.File, name: str, shape: tuple[int, ...], fields: Fields, index: Callable[[int], tuple[int, ...]]
-) -> Callable[[int], NDArray[np.bool_] | None]:
-    """The trusted pixels of the n-th frame of data set `name`, as a function of n; None where the file has no mask."""
-    masks = [f for n, f in fields.items() if n.startswith("pixel_mask") and f.shape == shape[-2:]]
+    file: h5py.File, name: str, shape: tuple[int, ...], fields: Fields, layout: Layout
+) -> Callable[[tuple[int, ...]], NDArray[np.bool_] | None]:
+    """The trusted pixels [H W] of all modules of data set `name`, as a function of the frame's numbers along the axes of frames;
+    None where the file has no mask."""
+    masks = [f for n, f in fields.items() if n.startswith("pixel_mask") and layout.is_image(f.shape, shape)]
     if masks:
-        bits = np.bitwise_or.reduce([m[()].astype(np.int64) for m in masks])
+        bits = np.bitwise_or.reduce([_flat(m[()]).astype(np.int64) for m in masks])
         trust = (bits & NXMX_BITS) == 0
-        return lambda n: trust
+        return lambda frame: trust
     mask = _sibling_mask(file, name)
-    if mask is None or mask.shape[-2:] != shape[-2:] or mask.dtype.kind not in "iub":
-        return lambda n: None
+    if mask is None or mask.dtype.kind not in "iub":
+        return lambda frame: None
     bad = _bad_bits(file)
-    if mask.ndim == 2:
-        still = _good(mask[()], bad)
-        return lambda n: still
-    return (lambda n: _good(mask[index(n)], bad)) if mask.shape == shape else lambda n: None
+    if mask.shape != shape and layout.is_image(mask.shape, shape):
+        still = _good(_flat(mask[()]), bad)
+        return lambda frame: still
+    frames = layout.axes.count(FRAME)
+    if mask.shape != shape and not (mask.shape[:frames] == shape[:frames] and layout.is_image(mask.shape[frames:], shape)):
+        return lambda frame: None
+    return lambda frame: _good(_flat(mask[layout.part(mask.shape, shape, frame)]), bad)
+
+
+def _flat(values: NDArray[Any]) -> NDArray[Any]:
+    return values.reshape(-1, values.shape[-1])
 
 
 def _sibling_mask(file: h5py.File, name: str) -> h5py.Dataset | None:
@@ -102,12 +115,41 @@ def _good(mask: NDArray[Any], bad: int | None) -> NDArray[np.bool_]:
     return np.asarray(mask == 0 if bad is None else (mask.astype(np.int64) & bad) == 0)
 
 
+Shot = Callable[[tuple[int, ...]], Geometry]
+
+
+def geometries_of(
+    file: h5py.File, name: str, shape: tuple[int, ...], layout: Layout, fields: Fields
+) -> tuple[Geometry, Shot | None]:
+    """The geometry [SI] that the entry of data set `name` of `shape` gives, and where it has a wavelength, distance or centre for
+    each frame, that of one as a function of its numbers along the axes of frames; what the entry does not give is None."""
+    if not layout.whole:  # a cut-out window has its own origin; the centre that the file gives is of the whole image
+        return Geometry(layout.shape), None
+    still = geometry_of(file, name, layout.shape, fields)
+    if layout.modules:
+        still = replace(still, centre_px=None, panels=_stacked(shape[-2], layout.shape))
+    count = next((n for n, a in zip(shape, layout.axes, strict=False) if a == FRAME), 1)
+    own = {n: f for n, f in fields.items() if count > 1 and f.ndim and f.shape[0] == count}
+    if not own.keys() & {*_DISTANCES, *_WAVELENGTHS, *_ENERGIES, *_BEAM}:
+        return still, None
+    return still, lambda frame: _of_shot(still, fields, own, frame[0])
+
+
+def _stacked(height: int, shape: tuple[int, int]) -> tuple[Panel, ...]:
+    """Modules of `height` rows below one another in an image, their places unknown."""
+    return tuple(Panel(y, y + height, 0, shape[1]) for y in range(0, shape[0], height))
+
+
+def _of_shot(still: Geometry, fields: Fields, own: Fields, n: int) -> Geometry:
+    at = dict.fromkeys(own, n)
+    centre = still.centre_px if still.panels or not own.keys() & {*_BEAM} else _centre(fields, at)
+    return replace(still, wavelength_m=_wavelength(fields, at), distance_m=_distance(fields, at), centre_px=centre)
+
+
 def geometry_of(file: h5py.File, name: str, shape: tuple[int, int], fields: Fields) -> Geometry:
     """The geometry [SI] that the entry of data set `name` gives for images of `shape`; what it does not give is None."""
-    x, y = _number(fields.get("beam_center_x")), _number(fields.get("beam_center_y"))
-    centre = None if x is None or y is None else (y - CORNER_PX, x - CORNER_PX)
-    distance = next((fields[n] for n in ("detector_distance", "distance", "SDD") if n in fields), None)
-    pixel_m, wavelength_m, distance_m = _metres(fields.get("x_pixel_size"), 1.0), _wavelength(fields), _metres(distance, 1.0)
+    centre = _centre(fields, {})
+    pixel_m, wavelength_m, distance_m = _metres(fields.get("x_pixel_size"), 1.0), _wavelength(fields, {}), _distance(fields, {})
     if centre is None:
         centre, q_per_px = _from_q(file, name, shape)
         if pixel_m is None and q_per_px and wavelength_m and distance_m:
@@ -115,19 +157,29 @@ def geometry_of(file: h5py.File, name: str, shape: tuple[int, int], fields: Fiel
     return Geometry(shape, pixel_m, wavelength_m, distance_m, centre)
 
 
-def _wavelength(fields: Fields) -> float | None:
-    for name in ("incident_wavelength", "wavelength"):
+def _centre(fields: Fields, at: dict[str, int]) -> tuple[float, float] | None:
+    x, y = (_number(fields.get(name), at.get(name, 0)) for name in _BEAM)
+    return None if x is None or y is None else (y - CORNER_PX, x - CORNER_PX)
+
+
+def _distance(fields: Fields, at: dict[str, int]) -> float | None:
+    name = next((n for n in _DISTANCES if n in fields), "")
+    return _metres(fields.get(name), 1.0, at.get(name, 0))
+
+
+def _wavelength(fields: Fields, at: dict[str, int]) -> float | None:
+    for name in _WAVELENGTHS:
         if name in fields:
-            return _metres(fields[name], 1e-10)
-    for name, default in (("photon_energy", 1.0), ("incident_energy", 1.0), ("energy", 1 / 1.602176634e-19)):
-        value = _number(fields.get(name))
+            return _metres(fields[name], 1e-10, at.get(name, 0))
+    for name, default in _ENERGIES.items():
+        value = _number(fields.get(name), at.get(name, 0))
         if value is not None:
             return wavelength_of_energy_m(value, _unit(fields[name]), default)
     return None
 
 
-def _metres(field: h5py.Dataset | None, default: float) -> float | None:
-    value = _number(field)
+def _metres(field: h5py.Dataset | None, default: float, n: int = 0) -> float | None:
+    value = _number(field, n)
     return None if value is None or field is None else length_m(value, _unit(field), default)
 
 
@@ -137,12 +189,12 @@ def _unit(field: h5py.Dataset) -> str:
     return unit.decode("utf-8", "replace") if isinstance(unit, bytes) else str(unit)
 
 
-def _number(field: Any) -> float | None:
-    """The first value of a data set as a finite number, None where it has none."""
+def _number(field: Any, n: int = 0) -> float | None:
+    """The first value of a data set, or that of frame n, as a finite number, None where it has none."""
     if not isinstance(field, h5py.Dataset) or not field.size:
         return None
     try:
-        value = field[()] if not field.shape else field[(0,) * len(field.shape)]
+        value = field[()] if not field.shape else field[(n, *(0,) * (len(field.shape) - 1))]
         number = float(value.decode() if isinstance(value, bytes) else value)
     except (ValueError, TypeError, OSError):
         return None

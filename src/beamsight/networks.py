@@ -10,10 +10,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from beamsight.baselines import VGG, AlexNet
+from beamsight.baselines import VGG, AlexNet, HitNet, TileNet
 from beamsight.blocks import Residual, halve
 from beamsight.errors import BeamsightError
 from beamsight.joint import EMBEDDING, Joint
+from beamsight.spots import Spots, expected, tiles
 from beamsight.views import struck
 
 
@@ -25,8 +26,15 @@ def build_network(name: str, channels: int, width: int, view: str = "image", siz
     """
     if name == "joint":
         return Joint(channels, width, view, size)
-    if name not in NETWORKS:
-        raise BeamsightError(f"no network is called {name!r}; choose one of joint, {', '.join(NETWORKS)}")
+    if name == "spots" and view == "contrast":
+        return Spots(width)
+    if name not in NETWORKS | SEEING_COUNTS:
+        known = ", ".join(("joint", "spots", *NETWORKS, *SEEING_COUNTS))
+        raise BeamsightError(f"no network is called {name!r} that sees the view {view}; choose one of {known}")
+    if name in SEEING_COUNTS:
+        if view != "counts":
+            raise BeamsightError(f"the network {name} sees counts as they are, not {view!r}; choose --view counts")
+        return SEEING_COUNTS[name](channels, width)
     if view != "image":
         raise BeamsightError(f"the network {name} sees the image alone, not {view!r}; choose --view image or --network joint")
     return NETWORKS[name](channels, width)
@@ -70,12 +78,15 @@ class Whole(nn.Module):
         """counts and mask [N S S] float32 (mask 1 = trust) to logits [N T] and embedding [N E]; with `centre` [N 2] (y, x) px,
         NaN = unknown, for a network that asks for it, and then also the centre that the image alone tells. What was `struck` is
         not trusted."""
+        if isinstance(self.network, Spots):
+            logits, embedding, cells = self.network(self.view(counts, mask))
+            return logits, embedding, tiles(cells), expected(cells)
         mask = mask * (1 - struck(counts, mask))
         return judged(self.network, self.view(counts, mask), counts, mask, centre)
 
 
 def judged(network: nn.Module, seen: Tensor, counts: Tensor, mask: Tensor, centre: Tensor | None) -> tuple[Tensor, ...]:
-    """(logits, embedding), and the centre as told where the network tells it, of what a view has `seen`."""
+    """(logits, embedding) of what a view has `seen`; then the centre, or the cells that hold what is asked, where told."""
     if isinstance(network, Joint):
         unknown = counts.new_full((counts.shape[0], 2), torch.nan)
         return network(seen, counts, mask, unknown if centre is None else centre)  # type: ignore[no-any-return]
@@ -107,6 +118,7 @@ class Mixer(nn.Module):
 
 
 NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {"compact": Compact, "alexnet": AlexNet, "vgg": VGG}
+SEEING_COUNTS: dict[str, Callable[[int, int], nn.Module]] = {"hitnet": HitNet, "tilenet": TileNet}
 
 # Waves a grid's side that tell places apart: from the whole grid to neighbours on 8 x 8.
 _WAVES = (0.5, 1.0, 2.0, 4.0)

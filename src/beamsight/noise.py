@@ -20,10 +20,14 @@ def _scramble(h: torch.Tensor) -> torch.Tensor:
 
 def uniform(seeds: torch.Tensor, shape: tuple[int, int], stream: int) -> torch.Tensor:
     """[B H W] float32, uniform in (0, 1), from `seeds` [B] int and a `stream` number; 2^23 values."""
-    pixel = torch.arange(shape[0] * shape[1], dtype=torch.int32).mul_(374761393).reshape(1, *shape)
+    return uniform_at(seeds, torch.arange(shape[0] * shape[1], dtype=torch.int32).reshape(1, *shape), stream)
+
+
+def uniform_at(seeds: torch.Tensor, place: torch.Tensor, stream: int) -> torch.Tensor:
+    """[B ...] float32, uniform in (0, 1), of the places numbered `place` [B ...] int32: the same number, the same value."""
     start = _scramble(_scramble(seeds.to(torch.int32)) + stream * 668265263)
-    bits = _scramble(pixel + start[:, None, None]).bitwise_right_shift_(9).bitwise_and_(0x7FFFFF)
-    return bits.float().add_(0.5).mul_(2.0**-23)
+    bits = _scramble(place * 374761393 + start.reshape(-1, *[1] * (place.ndim - 1)))
+    return bits.bitwise_right_shift_(9).bitwise_and_(0x7FFFFF).float().add_(0.5).mul_(2.0**-23)
 
 
 def normal_of(u: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from typing import Any
 from beamsight.answer import Answer
 from beamsight.answers import Store, open_store, read_about, read_answers, write_csv, write_hdf5
 from beamsight.bundle import MODEL, Bundle, Refusal
-from beamsight.display import thumbnail
 from beamsight.frame import Frame
-from beamsight.report import is_shown, keep_picture, write_report
+from beamsight.keeping import keeping
+from beamsight.report import write_report
+
+Examine = Callable[[Frame, Answer], Answer]
 
 
 @dataclass
@@ -59,7 +62,8 @@ def about_run(bundle: Bundle, command: str, options: dict[str, Any]) -> dict[str
     card = bundle.card
     kept = {k: card[k] for k in ("task", "question", "version", "threshold")} | {"kind": card["target"]["kind"]}
     names = {"names": list(bundle.target.names), "model": bundle.name, "sha256": card["sha256"][MODEL]}
-    return kept | names | {"beamsight": own, "command": command, "options": options}
+    judging = {k: card[k] for k in ("sure", "normal") if card.get(k)}
+    return kept | judging | names | {"beamsight": own, "command": command, "options": options}
 
 
 def predict_into(
@@ -71,32 +75,41 @@ def predict_into(
     pictures: bool = True,
     tell: Callable[[Answer], None] | None = None,
     known: Callable[[], int] = lambda: 0,
+    examine: Examine | None = None,
 ) -> None:
     """Answer `frames`, each appended to the record at once; `tell` hears every answer; `tally` counts along.
 
-    `known` says how many frames the record will have at least: pictures that its page will not show are not made.
+    `known` says how many frames the record will have at least: pictures that its page will not show are not made. `examine` adds
+    to each answer what else the frame tells.
 
     Raises CannotWrite where the record or a thumbnail cannot be written; what was written before stays whole.
     """
-    for item, answer in answered(bundle, frames, tally, threshold):
-        if store is not None:
-            # The picture first: a line that is there is never looked at again.
-            if pictures and isinstance(item, Frame) and is_shown(store.count, known()):
-                keep_picture(store.folder, store.count, thumbnail(item))
-            store.add(answer)
-        # Counted once it is kept: a run that is stopped while it draws a picture says what it leaves behind.
-        tally.add(answer)
-        if tell is not None:
-            tell(answer)
+    about = about_run(bundle, "", {})
+    with nullcontext() if store is None else keeping(store.folder, store.count, about, pictures) as keep:
+        for item, answer in answered(bundle, frames, tally, threshold, examine):
+            if store is not None:
+                # The picture first: a line that is there is never looked at again.
+                if keep is not None and isinstance(item, Frame):
+                    keep(store.count, item, answer, known())
+                store.add(answer)
+            # Counted once it is kept: a run that is stopped while it draws a picture says what it leaves behind.
+            tally.add(answer)
+            if tell is not None:
+                tell(answer)
 
 
 def answered(
-    bundle: Bundle, frames: Iterable[Frame | Refusal], tally: Tally, threshold: float | None = None
+    bundle: Bundle,
+    frames: Iterable[Frame | Refusal],
+    tally: Tally,
+    threshold: float | None = None,
+    examine: Examine | None = None,
 ) -> Iterator[tuple[Frame | Refusal, Answer]]:
     """Each of `frames` with its answer, in order; the time spent waiting for frames goes into `tally`."""
     waiting: deque[Frame | Refusal] = deque()
     for answer in bundle.predict(_watched(frames, waiting, tally), threshold=threshold):
-        yield waiting.popleft(), answer
+        item = waiting.popleft()
+        yield item, answer if examine is None or not isinstance(item, Frame) else examine(item, answer)
 
 
 def _watched(frames: Iterable[Any], waiting: deque[Any], tally: Tally) -> Iterator[Any]:

@@ -13,16 +13,19 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from beamsight.addresses import Address, parse_address, parse_index
 from beamsight.errors import BadFrame, BeamsightError, CannotRead
-from beamsight.frame import Frame
+from beamsight.frame import Frame, Geometry
 from beamsight.masks import trusted
 from beamsight.stack import FRAME_LIMIT_BYTES, Stack
+
+if TYPE_CHECKING:
+    from beamsight.crystfel_geom import Geom
 
 T = TypeVar("T")
 
@@ -35,30 +38,41 @@ OTHERS |= {bytes([0x80, version]): "a pickle" for version in range(2, 6)}
 
 @dataclass(frozen=True)
 class Options:
-    """What a user adds to every file: `mask` [H W] bool (True = trust), `poni` a pyFAI geometry; None = nothing."""
+    """What a user adds to every file: `mask` [H W] bool (True = trust), `poni` a pyFAI geometry, `geom` one of CrystFEL;
+    None = nothing."""
 
     mask: NDArray[np.bool_] | None = None
     poni: Any = None
+    geom: Geom | None = None
 
 
-def load_options(mask: Any = None, poni: str | os.PathLike[str] | None = None) -> Options:
-    """Options from a mask (a path or several, 1 = masked; or an array [H W] of bool, True = trust) and a .poni file's path.
+def load_options(
+    mask: Any = None, poni: str | os.PathLike[str] | None = None, geom: str | os.PathLike[str] | None = None
+) -> Options:
+    """Options from a mask (a path or several, 1 = masked; or an array of bool, True = trust), [H W] or a stack of modules, and
+    the path of a .poni or a .geom file.
 
     Raises CannotRead or BadFrame where they cannot be used.
     """
-    geometry = None
+    if poni is not None and geom is not None:
+        raise BadFrame(f"{poni} and {geom}: two geometries were given for the same frames; give one")
+    placed, panels = None, None
     if poni is not None:
         from beamsight.geometry_files import load_poni
 
-        geometry = load_poni(os.fspath(poni))
-    return Options(None if mask is None else _load_masks(mask), geometry)
+        placed = load_poni(os.fspath(poni))
+    if geom is not None:
+        from beamsight.crystfel_geom import load_geom
+
+        panels = load_geom(os.fspath(geom))
+    return Options(None if mask is None else _load_masks(mask), placed, panels)
 
 
 def _load_masks(mask: Any) -> NDArray[np.bool_]:
     if isinstance(mask, np.ndarray):
-        if mask.ndim != 2 or mask.dtype != bool:
+        if mask.ndim < 2 or mask.dtype != bool:
             raise BadFrame(f"mask: an array of shape {mask.shape} and type {mask.dtype}; give [H W] of bool, True = trust")
-        return mask
+        return mask.reshape(-1, mask.shape[-1])
     paths = [mask] if isinstance(mask, str | os.PathLike) else list(mask)
     masks = [load_mask(os.fspath(p)) for p in paths]
     if len({m.shape for m in masks}) > 1:
@@ -67,13 +81,16 @@ def _load_masks(mask: Any) -> NDArray[np.bool_]:
 
 
 def load_mask(where: str) -> NDArray[np.bool_]:
-    """The trusted pixels [H W] that a mask file says: nonzero there = masked. Any image format; also true/false data."""
+    """The trusted pixels [H W] that a mask file says: nonzero there = masked. Any image format; also true/false data.
+
+    Masks [modules ... h w] of a stack of modules are put below one another, as the modules are.
+    """
     address = parse_address(where)
     check_file(address.path)
     array = _mask_array(address)
-    if array.ndim != 2:
-        raise BadFrame(f"{where}: a mask is one 2-D image; this has shape {array.shape}")
-    return np.asarray(array == 0)
+    if array.ndim < 2:
+        raise BadFrame(f"{where}: a mask is an image, or a stack of modules; this has shape {array.shape}")
+    return np.asarray(array.reshape(-1, array.shape[-1]) == 0)
 
 
 def _mask_array(address: Address) -> NDArray[Any]:
@@ -91,10 +108,11 @@ def _mask_array(address: Address) -> NDArray[Any]:
         close(stacks)
 
 
-def open_stacks(address: Address) -> list[Stack]:
+def open_stacks(address: Address, options: Options | None = None) -> list[Stack]:
     """The stacks of frames at an address, pixels unread. Raises CannotRead or BadFrame, one line each."""
     check_file(address.path)
-    stacks = refusing(address.path, lambda: _cut(address, _open(address)))
+    described = (None, None) if options is None or options.geom is None else (options.geom.data, options.geom.axes)
+    stacks = refusing(address.path, lambda: _cut(address, _open(address, described)))
     if not sum(len(stack.keys) for stack in stacks):
         close(stacks)
         raise CannotRead(f"{address.path}: no image in it")
@@ -147,7 +165,7 @@ def _guess(head: bytes) -> str:
     return "TIFF" if head.startswith(TIFFS) else "NumPy" if head.startswith(NPY) else "an image"
 
 
-def _open(address: Address) -> list[Stack]:
+def _open(address: Address, described: Any) -> list[Stack]:
     path, head = address.path, _head(address.path)
     other = next((name for first, name in OTHERS.items() if head.startswith(first)), None)
     if other:
@@ -155,7 +173,7 @@ def _open(address: Address) -> list[Stack]:
     if head.startswith(HDF5):
         from beamsight.hdf5 import open_hdf5
 
-        return open_hdf5(path, address.data_path, address.index)
+        return open_hdf5(path, address.data_path, address.index, described)
     if address.data_path is not None:
         raise CannotRead(f"{path}: no HDF5 file, so there is no {address.data_path} in it; it begins with {head[:8]!r}")
     return _open_image(path, head)
@@ -198,7 +216,7 @@ def _cut(address: Address, stacks: list[Stack]) -> list[Stack]:
     index = parse_index(address.index)
     if index is None or address.data_path is not None or _head(address.path).startswith(HDF5):
         return stacks
-    if len(index) != 1 or len(stacks) != 1 or index[0] is Ellipsis:
+    if len(index) != 1 or len(stacks) != 1 or not isinstance(index[0], int | slice):
         raise BadFrame(f"{address.path}: of a file of this kind one frame or a range of frames can be asked for, as in ?slice=3")
     stack, part = stacks[0], index[0]
     chosen = range(len(stack.keys))[part if isinstance(part, slice) else slice(part, part + 1 or None)]
@@ -222,9 +240,15 @@ def check_options(stack: Stack, options: Options, path: str) -> None:
         from beamsight.geometry_files import from_poni
 
         from_poni(options.poni, stack.shape, path)
+    if options.geom is not None:
+        from beamsight.crystfel_place import check_geom
+
+        check_geom(options.geom, stack, path)
     if options.mask is not None and options.mask.shape != stack.shape:
+        modules = f", {' x '.join(map(str, stack.modules))} modules below one another," if stack.modules else ""
         raise BadFrame(
-            f"{path}: the mask has shape {options.mask.shape}, the image {stack.shape}; give a mask made for this detector"
+            f"{path}: the mask has shape {options.mask.shape}, the image{modules} {stack.shape}; "
+            "give a mask made for this detector"
         )
 
 
@@ -239,7 +263,7 @@ def _frame(stack: Stack, n: int, options: Options) -> Frame:
     if raw.shape != stack.shape:
         raise CannotRead(f"{key}: an image of shape {raw.shape} where {stack.shape} was declared")
     mask = trusted(raw, stack.top, stack.reserved)
-    for other in (stack.mask(n), options.mask):
+    for other in (_file_mask(stack, n, options, key, raw), options.mask):
         if other is not None:
             mask &= other
     with np.errstate(over="ignore", invalid="ignore"):
@@ -250,12 +274,29 @@ def _frame(stack: Stack, n: int, options: Options) -> Frame:
         image[~finite] = 0
     if not mask.any():
         raise BadFrame(f"{key}: no pixel of this {raw.shape[0]} x {raw.shape[1]} image can be trusted: {_why(raw)}")
-    geometry = stack.geometry
+    return Frame(image, mask, _geometry(stack, n, options, key), key)
+
+
+def _file_mask(stack: Stack, n: int, options: Options, key: str, raw: NDArray[Any]) -> NDArray[np.bool_] | None:
+    """What the file says of its pixels, or in its place what the .geom file says."""
+    if options.geom is None:
+        return stack.mask(n)
+    from beamsight.crystfel_place import trusted_by
+
+    return trusted_by(options.geom, stack, n, key, raw)
+
+
+def _geometry(stack: Stack, n: int, options: Options, key: str) -> Geometry:
+    own = stack.geometry if stack.shot is None else stack.shot(n)
     if options.poni is not None:
         from beamsight.geometry_files import from_poni
 
-        geometry = from_poni(options.poni, stack.shape, key)
-    return Frame(image, mask, geometry, key)
+        return from_poni(options.poni, stack.shape, key)
+    if options.geom is not None:
+        from beamsight.crystfel_place import placed_by
+
+        return placed_by(options.geom, stack, n, key, own)
+    return own
 
 
 def _why(raw: NDArray[Any]) -> str:

@@ -13,12 +13,15 @@ from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
-from beamsight.answer import Answer
+from beamsight.answer import UNSURE, Answer
 from beamsight.answers import REPORT, THUMBNAILS, read_answers, writing
 from beamsight.display import LEGEND, VIRIDIS
+from beamsight.run_report import is_run, section_of
+from beamsight.seen import Seen, seen
 
 MAX_PICTURES = 1000
 MAX_REFUSALS = 1000
@@ -51,7 +54,7 @@ class Summary:
 
     def told(self, names: Sequence[str]) -> str:
         """One line: how often each name occurs, the frequent ones first."""
-        ranked = sorted((n for n in names if self.tags.get(n)), key=lambda n: -self.tags[n])
+        ranked = sorted((n for n in dict.fromkeys((*names, UNSURE)) if self.tags.get(n)), key=lambda n: -self.tags[n])
         often = ", ".join(f"{n} {self.tags[n]:,}" for n in ranked) or "none"
         return f"{self.answered:,} answered, {self.refused:,} refused, {self.doubtful:,} with a doubt: {often}"
 
@@ -106,30 +109,33 @@ def _picture(folder: Path, number: int) -> Path:
 
 @dataclass(frozen=True)
 class Card:
-    """One shown frame: its line's number, its answer, a short name for it and its picture as a data URL (or "")."""
+    """One shown frame: its line's number, its answer, a short name for it and its picture."""
 
     number: int
     answer: Answer
     title: str
-    picture: str
+    picture: Seen
 
 
 def write_report(folder: Path, about: dict[str, Any]) -> Path:
     """`report.html` of the answers in `folder`; `about` is what `run.json` holds. Gives its path; raises CannotWrite."""
     summary, _ = summarise(folder)
     script = (_TEMPLATES / "report.js").read_text()
+    # A run of a model that may be unsure can be looked through for what it is unsure of.
+    said = [*about["names"], UNSURE] if is_run(about) else about["names"]
     page = page_template("report.html").stream(
         about=about,
         summary=summary,
-        names=sorted(about["names"], key=lambda n: (-summary.tags.get(n, 0), about["names"].index(n))),
+        said=said,
+        names=sorted(said, key=lambda n: (-summary.tags.get(n, 0), said.index(n))),
+        run=section_of(folder, about, summary.frames) if is_run(about) else None,
         cards=_cards(folder, spacing(summary.frames)),
-        refusals=_refusals(folder),
+        refusals=_refusals(folder, summary.refused),
         step=spacing(summary.frames),
         max_refusals=MAX_REFUSALS,
         made=datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z"),
         legend=LEGEND,
         gradient=_gradient(),
-        style=(_TEMPLATES / "report.css").read_text(),
         script=script,
         # Only this script may run: whatever a file is called, nothing of it is executed.
         script_hash=b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -146,28 +152,19 @@ def page_template(name: str) -> Any:
     loader = jinja2.FileSystemLoader(_TEMPLATES)
     environment = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["breakable"] = _breakable
+    environment.filters["short"] = title_of
     return environment.get_template(name)
 
 
 def _cards(folder: Path, step: int) -> Iterator[Card]:
-    for number, answer in enumerate(read_answers(folder)):
-        if number % step == 0 and answer.error is None:
-            yield Card(number, answer, title_of(answer.key), _data_url(_picture(folder, number)))
+    for number, answer in zip(count(0, step), read_answers(folder, step), strict=False):
+        if answer.error is None:
+            yield Card(number, answer, title_of(answer.key), seen(_picture(folder, number), answer))
 
 
-def _refusals(folder: Path) -> Iterator[Answer]:
-    shown = 0
-    for answer in read_answers(folder):
-        if answer.error is not None and shown < MAX_REFUSALS:
-            shown += 1
-            yield answer
-
-
-def _data_url(path: Path) -> str:
-    try:
-        return "data:image/webp;base64," + b64encode(path.read_bytes()).decode()
-    except OSError:
-        return ""
+def _refusals(folder: Path, refused: int) -> Iterator[Answer]:
+    # The record is read no further than is needed.
+    yield from islice((a for a in read_answers(folder) if a.error is not None), min(refused, MAX_REFUSALS))
 
 
 def title_of(key: str) -> str:

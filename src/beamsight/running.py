@@ -16,6 +16,7 @@ from typing import Any, cast
 from beamsight.answers import REPORT, Store, open_store, read_about
 from beamsight.bundle import Bundle
 from beamsight.console import ALL, NOTHING, SOME, Progress, closing, out, say, stoppable, table
+from beamsight.hits import Examiner, Looked, examining
 from beamsight.predict import Tally, about_run, predict_into, write_tables
 from beamsight.report import summarise, title_of
 from beamsight.sources import Expected, read_frames
@@ -25,7 +26,7 @@ from beamsight.sources import Expected, read_frames
 class Wanted:
     """What is to be made of the answers: a folder `output`, lines on standard output, a page; and how much is said.
 
-    With `workers` or `cluster`, which `cluster.connected` takes, other processes answer.
+    With `workers` or `cluster`, which `cluster.connected` takes, other processes answer. `looked`: what else is looked for.
     """
 
     output: Path | None = None
@@ -36,6 +37,7 @@ class Wanted:
     threshold: float | None = None
     workers: int | None = None
     cluster: str | None = None
+    looked: Looked = field(default_factory=Looked)
 
 
 @dataclass
@@ -80,7 +82,7 @@ def _workers(wanted: Wanted) -> AbstractContextManager[Any]:
 def _opened(bundle: Bundle, reading: dict[str, Any], wanted: Wanted) -> Store | None:
     if wanted.output is None:
         return None
-    given = reading | {"threshold": wanted.threshold}
+    given = reading | {"threshold": wanted.threshold} | wanted.looked.told()
     options = {k: str(v) for k, v in given.items() if v is not None and k != "jobs"}
     store = open_store(wanted.output, about_run(bundle, shlex.join(["beamsight", *sys.argv[1:]]), options), wanted.overwrite)
     for note in store.notes:
@@ -109,10 +111,19 @@ def _here(run: _Run, tell: Callable[[str], None]) -> None:
     """The answers of this process."""
     store, wanted = run.store, run.wanted
     skip = cast("Collection[str]", store.done if store is not None else ())
-    reading = {"size": run.bundle.size, "skip": skip, "expected": run.expected, **run.reading}
-    with closing_of(cast("Generator[Any]", read_frames(run.paths, **reading))) as frames:
-        told = (lambda answer: tell(answer.line())) if wanted.json else (lambda _: tell(""))
-        predict_into(store, run.bundle, frames, run.tally, wanted.threshold, wanted.report, told, lambda: run.expected.frames)
+    reading = {"size": run.bundle.fitted, "skip": skip, "expected": run.expected, **run.reading}
+    told = (lambda answer: tell(answer.line())) if wanted.json else (lambda _: tell(""))
+    about = about_run(run.bundle, "", {}) | {"threshold": wanted.threshold}
+    with _examiner(run, about) as examine, closing_of(cast("Generator[Any]", read_frames(run.paths, **reading))) as frames:
+        expected = (lambda: run.expected.frames, examine)
+        predict_into(store, run.bundle, frames, run.tally, wanted.threshold, wanted.report, told, *expected)
+
+
+def _examiner(run: _Run, about: dict[str, Any]) -> AbstractContextManager[Examiner | None]:
+    """What looks at each frame beside the model: of frames that are seen as they are."""
+    if run.bundle.fitted is not None:
+        return nullcontext()
+    return examining(run.wanted.looked, bool(run.bundle.card.get("normal")), about, run.wanted.overwrite)
 
 
 def _over(run: _Run, tell: Callable[[str], None]) -> None:
@@ -120,7 +131,9 @@ def _over(run: _Run, tell: Callable[[str], None]) -> None:
     from beamsight.bulk import errand, predict_over
 
     reading, wanted = run.reading, run.wanted
-    task = errand(run.bundle, reading.get("mask"), reading.get("poni"), wanted.threshold, wanted.report and run.store is not None)
+    pictures = wanted.report and run.store is not None
+    mask, poni, geom = (reading.get(name) for name in ("mask", "poni", "geom"))
+    task = errand(run.bundle, mask, poni, wanted.threshold, pictures, geom, wanted.looked)
     predict_over(run.client, task, run.paths, run.store, run.tally, reading.get("frames"), run.expected, tell)
 
 

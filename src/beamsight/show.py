@@ -36,9 +36,10 @@ def facts(frame: Frame, answer: Answer | None = None) -> list[str]:
 
 def described(geometry: Geometry) -> str:
     """A geometry in the units people use; what is unknown is said to be."""
-    centre = geometry.centre_px
+    centre, placed = geometry.centre_px, sum(p.corner_px is not None for p in geometry.panels)
+    where = f"of {len(geometry.panels)} panels each its own" if geometry.panels and placed == len(geometry.panels) else None
     parts = [
-        ("centre", None if centre is None else f"({centre[0]:.1f}, {centre[1]:.1f}) px (y, x)"),
+        ("centre", where if centre is None else f"({centre[0]:.1f}, {centre[1]:.1f}) px (y, x)"),
         ("pixel", None if geometry.pixel_m is None else f"{geometry.pixel_m * 1e6:.4g} um"),
         ("wavelength", None if geometry.wavelength_m is None else f"{geometry.wavelength_m * 1e10:.4g} angstrom"),
         ("distance", None if geometry.distance_m is None else f"{geometry.distance_m:.4g} m"),

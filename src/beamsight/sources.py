@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from beamsight.addresses import Address, Nowhere, absolute, find_addresses, parse_address, parse_frames
 from beamsight.children import Child, Request
 from beamsight.errors import BeamsightError, CannotRead
-from beamsight.frame import Frame, Geometry, fit
+from beamsight.frame import Frame, Geometry, Panel, fit
 from beamsight.images import array_stack
 from beamsight.readers import Options, check_options, close, load_options, open_stacks, read_frame, spread
 from beamsight.stack import Keys, Stack
@@ -49,18 +49,19 @@ def open_frames(
     *,
     mask: Any = None,
     poni: str | os.PathLike[str] | None = None,
+    geom: str | os.PathLike[str] | None = None,
     frames: str | slice | None = None,
     on_bad: OnBad = "raise",
 ) -> Iterator[Frame]:
     """Frames [H W], full size, read as they are asked for, in this process.
 
     `where`: file, folder, glob, `@list`, DataUrl, several of them, or an array [H W] or [N H W] of counts. `mask`: a file
-    (1 = masked) or several, or an array [H W] of bool (True = trust). `poni`: a pyFAI geometry file. `frames`: which of each
-    file, as "0:100:10". What cannot be read raises CannotRead or BadFrame, or is logged and left out ("skip"), or goes to
-    `on_bad` as a Refused.
+    (1 = masked) or several, or an array [H W] of bool (True = trust). `poni`: a pyFAI geometry file, or `geom`: one of CrystFEL.
+    `frames`: which of each file, as "0:100:10". What cannot be read raises CannotRead or BadFrame, or is logged and left out
+    ("skip"), or goes to `on_bad` as a Refused.
     """
-    chosen, options = parse_frames(frames), load_options(mask, poni)
-    for item in _opened(where, chosen, options, named_files(mask, poni)):
+    chosen, options = parse_frames(frames), load_options(mask, poni, geom)
+    for item in _opened(where, chosen, options, named_files(mask, poni, geom)):
         if isinstance(item, Frame):
             yield item
         elif on_bad == "raise":
@@ -83,11 +84,13 @@ def _opened(where: Where, chosen: slice, options: Options, out: list[str]) -> It
 
 def _of_one(address: Address | NDArray[Any], chosen: slice, options: Options) -> Iterator[Frame | tuple[str, BeamsightError]]:
     name = address_key(address) if isinstance(address, Address) else "array"
+    stacks: list[Stack] = []
     try:
-        stacks = open_stacks(address) if isinstance(address, Address) else [array_stack(name, address, name)]
+        stacks = open_stacks(address, options) if isinstance(address, Address) else [array_stack(name, address, name)]
         for stack in stacks:
             check_options(stack, options, name)
     except BeamsightError as error:
+        close(stacks)
         yield name, error
         return
     try:
@@ -104,10 +107,10 @@ def _read_one(stack: Stack, n: int, options: Options, path: str) -> Frame | tupl
         return stack.keys[n], error
 
 
-def named_files(mask: Any, poni: Any) -> list[str]:
+def named_files(mask: Any, *geometries: Any) -> list[str]:
     """The absolute paths of mask and geometry files, which are no frames where they lie in the folder."""
     paths = [] if mask is None or isinstance(mask, np.ndarray) else [mask] if isinstance(mask, str | os.PathLike) else list(mask)
-    return [parse_address(os.fspath(p)).path for p in paths] + ([absolute(poni)] if poni is not None else [])
+    return [parse_address(os.fspath(p)).path for p in paths] + [absolute(g) for g in geometries if g is not None]
 
 
 def address_key(address: Address | Nowhere) -> str:
@@ -129,6 +132,7 @@ def read_frames(
     size: int | None = None,
     mask: Any = None,
     poni: str | os.PathLike[str] | None = None,
+    geom: str | os.PathLike[str] | None = None,
     frames: str | slice | None = None,
     skip: Collection[str] = frozenset(),
     jobs: int = 1,
@@ -139,23 +143,23 @@ def read_frames(
     """Frames, or why there is none, in order, read by `jobs` other processes in `timeout_s` a frame and `memory_bytes` each.
 
     `size`: side in pixels of the square that each frame is fitted to (see `frame.fit`); None leaves them full size. `skip`: keys
-    not to be read again; nothing of them is unpacked. `expected` hears how many frames there will be. `where`, `mask`, `poni` and
-    `frames` as in `open_frames`. Memory does not grow with the number of frames. Raises CannotRead where mask or .poni file
-    cannot be used.
+    not to be read again; nothing of them is unpacked. `expected` hears how many frames there will be. `where`, `mask`, `poni`,
+    `geom` and `frames` as in `open_frames`. Memory does not grow with the number of frames. Raises CannotRead where mask, .poni
+    or .geom file cannot be used.
     """
     chosen = parse_frames(frames)
     if isinstance(where, np.ndarray):
-        yield from _from_memory(where, chosen, load_options(mask, poni), size, skip)
+        yield from _from_memory(where, chosen, load_options(mask, poni, geom), size, skip)
         return
     if isinstance(mask, np.ndarray):
         load_options(mask)
     with ExitStack() as stack:
         children = []
         for _ in range(max(1, jobs)):
-            child = Child(size, _paths(mask), _paths(poni), timeout_s, memory_bytes)
+            child = Child(size, _paths(mask), _paths(poni), timeout_s, memory_bytes, _paths(geom))
             stack.callback(child.close)
             children.append(child)
-        addresses = find_addresses(where, named_files(mask, poni))
+        addresses = find_addresses(where, named_files(mask, poni, geom))
         children[0].wait_ready()
         yield from _Reading(children, addresses, chosen, skip, AHEAD_FULL if size is None else AHEAD, expected).run()
 
@@ -322,11 +326,19 @@ def _result(key: str, request: Request) -> Frame | Refused:
     header = request.header
     if "error" in header:
         return _refused(key, header["error"])
-    values = header["geometry"]
-    shape = (values["shape"][0], values["shape"][1])
-    centre = values["centre_px"]
-    geometry = Geometry(**(values | {"shape": shape, "centre_px": None if centre is None else (centre[0], centre[1])}))
+    geometry = _geometry(header["geometry"])
+    shape = geometry.shape
     pixels = shape[0] * shape[1]
     image = np.frombuffer(request.pixels, np.float32, pixels).reshape(shape)
     mask = np.frombuffer(request.pixels, np.bool_, pixels, offset=4 * pixels).reshape(shape)
     return Frame(image, mask, geometry, header["key"])
+
+
+def _geometry(values: dict[str, Any]) -> Geometry:
+    """The geometry that came as JSON, which knows lists only."""
+    panels = tuple(Panel(**_tuples(panel)) for panel in values["panels"])
+    return Geometry(**(_tuples(values) | {"panels": panels}))
+
+
+def _tuples(values: dict[str, Any]) -> dict[str, Any]:
+    return {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}

@@ -48,12 +48,19 @@ class Keys:
         return self.prefix + ",".join(map(str, self.index(n))) + self.suffix
 
 
+def _nothing_beside(name: str, n: int) -> NDArray[Any]:
+    raise CannotRead(f"data set {name} was asked for, but this is no HDF5 file")
+
+
 @dataclass(frozen=True)
 class Stack:
     """Frames of `shape` (H, W) px that `read(n)` gives as they are stored, [H W] of any numeric type.
 
     `mask(n)` is [H W] bool, True = trust, or None where the file says nothing; values above `top` are not trusted;
-    `reserved` highest codes of an unsigned type mean "no data". `close()` ends the reading of the whole file.
+    `reserved` highest codes of an unsigned type mean "no data". `close()` ends the reading of the whole file. `shot(n)` is the
+    geometry of frame n where it is not that of all. `modules`: how many are stacked in an image along each of their axes, empty
+    where it is no stack; `whole` where all pixels of the image are read. `beside(name, n)` is what the data set `name` of the
+    same file holds for frame n; it raises CannotRead.
     """
 
     keys: Keys
@@ -64,6 +71,10 @@ class Stack:
     top: float | None = None
     reserved: int = 1
     close: Callable[[], object] = lambda: None
+    shot: Callable[[int], Geometry] | None = None
+    modules: tuple[int, ...] = ()
+    whole: bool = True
+    beside: Callable[[str, int], NDArray[Any]] = _nothing_beside
 
 
 def check_layout(path: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:

@@ -45,9 +45,15 @@ class Sweep:
         """Whether the finished picture is disturbed, and not the detector that takes it."""
         return self.name in DISTURBANCES
 
-    def changed(self, detector: Detector, value: float) -> Detector:
+    def changed(self, detector: Any, value: float) -> Any:
         """The detector at that value; itself where the picture is what is disturbed."""
-        return detector if self.of_picture else replace(detector, **{**self.beside, self.name: _kept(self.name, value)})
+        if self.of_picture:
+            return detector
+        return replace(detector, **{**self.beside, self.name: _kept(type(detector), self.name, value)})
+
+    def fits(self, detector: Any) -> bool:
+        """Whether there is such a number of that detector, or of its picture."""
+        return self.of_picture or {self.name, *self.beside} <= {f.name for f in fields(detector)}
 
 
 UNKNOWN_TO_MASK = {"defects_masked": 0}
@@ -134,17 +140,19 @@ class Instrument:
 
 
 def sweeps_of(task: Task, only: Mapping[str, Sequence[float]] | None = None) -> tuple[Sweep, ...]:
-    """The sweeps of a task: those of EVERY with the task's own values, and its further ones; or `only` {name: values}.
+    """The sweeps of a task: those of EVERY that its detectors have, with the task's own values, and its further ones; or `only`
+    {name: values}.
 
-    The centre is left out where no scene has one. Raises BeamsightError for a name that is neither a field of Detector nor a
-    disturbance.
+    The centre is left out where no scene has one. Raises BeamsightError for a name that is neither a number of the task's
+    detectors nor a disturbance.
     """
-    known = {sweep.name: sweep for sweep in EVERY}
+    scene, detector = example(task, 0, 0)
+    known = {sweep.name: sweep for sweep in EVERY if sweep.fits(detector)}
     asked = dict(only) if only else {n: s.values for n, s in known.items()} | dict(task.sweeps)
-    scene, _ = example(task, 0, 0)
     if task.place(scene, task.shape).centre_px is None:
         asked.pop("centre_off_px", None)
-    return tuple(_sweep(name, tuple(map(float, values)), known) for name, values in asked.items() if values)
+    some = {name: tuple(map(float, values)) for name, values in asked.items() if values}
+    return tuple(_sweep(name, values, known, type(detector)) for name, values in some.items())
 
 
 def strengths_of(sweeps: Sequence[Sweep]) -> int:
@@ -152,8 +160,8 @@ def strengths_of(sweeps: Sequence[Sweep]) -> int:
     return 1 + sum(len(s.values) * (1 + (s.control is not None)) for s in sweeps)
 
 
-def _sweep(name: str, values: tuple[float, ...], known: Mapping[str, Sweep]) -> Sweep:
-    _check(name)
+def _sweep(name: str, values: tuple[float, ...], known: Mapping[str, Sweep], kind: type[Any]) -> Sweep:
+    _check(name, kind)
     if name in known:
         return replace(known[name], values=values)
     title = name.replace("_", " ")
@@ -184,7 +192,7 @@ def _detector(path: Path, said: Any) -> Detector:
         raise BeamsightError(f'{path}: "detector" must give a number for each field, as {{"spread_px": 0.5}}')
     for name in said:
         _known(name, names, f"{path}: a detector")
-    return Detector(**{name: _kept(name, value) for name, value in said.items()})
+    return Detector(**{name: _kept(Detector, name, value) for name, value in said.items()})
 
 
 def _values(path: Path, said: Any) -> dict[str, tuple[float, ...]]:
@@ -195,8 +203,8 @@ def _values(path: Path, said: Any) -> dict[str, tuple[float, ...]]:
     return {name: tuple(values) for name, values in said.items()}
 
 
-def _check(name: str) -> None:
-    _known(name, [*(f.name for f in fields(Detector)), *DISTURBANCES], "a sweep")
+def _check(name: str, kind: type[Any] = Detector) -> None:
+    _known(name, [*(f.name for f in fields(kind)), *DISTURBANCES], "a sweep")
 
 
 def _known(name: str, names: Sequence[str], of: str) -> None:
@@ -209,6 +217,6 @@ def _number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _kept(name: str, value: float) -> Any:
+def _kept(kind: type[Any], name: str, value: float) -> Any:
     """The value in the type of that field: counts of pixels and yes-or-no fields are whole."""
-    return get_type_hints(Detector)[name](value)
+    return get_type_hints(kind)[name](value)

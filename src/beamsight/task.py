@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.random import Generator, default_rng
+from numpy.random import default_rng
 
-from beamsight.detector import Detector, Exposed, expose
+from beamsight.detector import Detector, expose
 from beamsight.errors import UnknownTask
 from beamsight.frame import Frame, Geometry
 from beamsight.recipe import Recipe
@@ -34,6 +34,10 @@ class Task:
     `draw(rng)` gives a scene, a frozen dataclass of numbers and fixed-size arrays; `place(scene, shape)` its Geometry;
     `render(scenes, shape)` the mean photons a pixel [B H W] of `columns(scenes)`; `detector(rng)` the Detector of one frame;
     `label(scenes, exposed)` the truth [B T]: 1 present, 0 absent, NaN doubtful.
+    `expose(scenes, detectors, shape, seeds)` what detectors of its own make of scenes; None where they are each a `Detector`.
+    `locate(scenes, exposed)` where on a grid of cells what is asked lies [B h w]: 1, 0, NaN doubtful; None where nothing has a
+    place. `run(n)`, where frames of a run share more than chance has it, the numbers of the examples of run n in their order,
+    which begin later the higher n is: `draw` and `detector` are then given (seed, index).
     `views` the views by name that suit the task; `sweeps` {field of Detector or disturbance: values from mild to bad} where they
     are not those that every task is measured by; `references` its sources.
     """
@@ -42,11 +46,14 @@ class Task:
     question: str
     target: Target
     shape: tuple[int, int]
-    draw: Callable[[Generator], Any]
+    draw: Callable[..., Any]
     place: Callable[[Any, tuple[int, int]], Geometry]
     render: Callable[[Any, tuple[int, int]], torch.Tensor]
-    detector: Callable[[Generator], Detector]
-    label: Callable[[Any, Exposed], torch.Tensor]
+    detector: Callable[..., Any]
+    label: Callable[[Any, Any], torch.Tensor]
+    expose: Callable[[Any, Any, tuple[int, int], torch.Tensor], Any] | None = None
+    locate: Callable[[Any, Any], torch.Tensor] | None = None
+    run: Callable[[int], Sequence[int]] | None = None
     views: tuple[str, ...] = ("image",)
     recipe: Recipe = field(default_factory=Recipe)
     sweeps: Mapping[str, Sequence[float]] = field(default_factory=dict)
@@ -55,13 +62,15 @@ class Task:
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples made together: `counts` [B H W] float32, `mask` [B H W] bool (True = trust), `truth` [B T], and their numbers."""
+    """Examples made together: `counts` [B H W] float32, `mask` [B H W] bool (True = trust), `truth` [B T], their numbers, and
+    `places` [B h w] where the task locates what it asks for."""
 
     counts: torch.Tensor
     mask: torch.Tensor
     truth: torch.Tensor
     scenes: tuple[Any, ...]
     indices: tuple[int, ...]
+    places: torch.Tensor | None = None
 
 
 def columns(scenes: Sequence[Any]) -> Any:
@@ -79,6 +88,8 @@ def _column(values: list[Any]) -> torch.Tensor:
 
 def example(task: Task, seed: int, index: int) -> tuple[Any, Detector]:
     """Scene and detector of example number `index`: a pure function of (task, seed, index)."""
+    if task.run is not None:
+        return task.draw(seed, index), task.detector(seed, index)
     return task.draw(default_rng([seed, index, SCENE])), task.detector(default_rng([seed, index, DETECTOR]))
 
 
@@ -100,16 +111,19 @@ def make_batch(
         drawn = [(scene, change(detector)) for scene, detector in drawn]
     scenes, exposed = exposures(task, seed, indices, drawn, shape or task.shape)
     truth = task.label(scenes, exposed)
-    return Batch(exposed.counts, exposed.mask, truth, tuple(scene for scene, _ in drawn), tuple(indices))
+    places = None if task.locate is None else task.locate(scenes, exposed)
+    return Batch(exposed.counts, exposed.mask, truth, tuple(scene for scene, _ in drawn), tuple(indices), places)
 
 
 def exposures(
     task: Task, seed: int, indices: Sequence[int], drawn: Sequence[tuple[Any, Detector]], shape: tuple[int, int]
-) -> tuple[Any, Exposed]:
+) -> tuple[Any, Any]:
     """`columns` of the drawn scenes and what their detectors make of them: all that a label is taken from."""
     scenes, detectors = columns([scene for scene, _ in drawn]), columns([detector for _, detector in drawn])
     centres = torch.tensor([task.place(scene, shape).centre_px or (0.0, 0.0) for scene, _ in drawn])
     noise = torch.tensor([int(default_rng([seed, i, NOISE]).integers(2**31)) for i in indices])
+    if task.expose is not None:
+        return scenes, task.expose(scenes, detectors, shape, noise)
     return scenes, expose(task.render(scenes, shape), detectors, centres, noise)
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,6 +41,7 @@ from beamsight.parallel import (
     under_torchrun,
 )
 from beamsight.recipe import Recipe
+from beamsight.spots import Spots
 from beamsight.targets import Tags, Target
 from beamsight.task import Task
 from beamsight.trainlog import Clock, Log
@@ -51,6 +52,7 @@ Batches = Iterator[tuple[int, Examples]]
 DECAY, CLIP = 0.999, 1.0
 CHECKPOINT_S = 300.0
 CENTRE = 0.1  # the weight of the centre beside the question itself
+PLACES = 0.3  # the same of where things lie, a thing
 OFF_PX, WRONG, WRONG_PX = 0.3, 0.15, (1.0, 12.0)  # how well files know the centre; how many know it badly, and how badly
 SOFT_PX = 0.3  # below this a centre is told well enough
 DROPOUT = 12  # a stream of random numbers, beside those of the examples
@@ -147,8 +149,9 @@ def learn(state: State, view: nn.Module, examples: Examples, target: Target, rec
     state.network.train()
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(state, recipe)
-    logits, guess = look(state.network, view, examples, recipe, half_hidden(examples.centre, recipe.batch))
-    loss = loss_of(target, logits, examples.truth) + CENTRE * centre_loss(guess, examples)
+    found = look(state.network, view, examples, recipe, half_hidden(examples.centre, recipe.batch))
+    loss = loss_of(target, found.logits, examples.truth) + CENTRE * centre_loss(found.centre, examples)
+    loss = loss + PLACES * places_loss(found.cells, examples.places)
     state.optimizer.zero_grad()
     torch.autograd.backward(loss)
     add_gradients(state.network)
@@ -158,14 +161,22 @@ def learn(state: State, view: nn.Module, examples: Examples, target: Target, rec
     return loss.detach()
 
 
-def look(network: nn.Module, view: nn.Module, examples: Examples, recipe: Recipe, centre: Tensor) -> tuple[Tensor, Tensor | None]:
-    """(logits [B T] float32, centre [B 2] px where the network tells it) of a batch, computed in the recipe's precision;
-    `centre` [B 2] is what it is told."""
+class Found(NamedTuple):
+    """What a network says of a batch: `logits` [B T] float32; `centre` [B 3] px and `cells` [B h w] where it tells them."""
+
+    logits: Tensor
+    centre: Tensor | None = None
+    cells: Tensor | None = None
+
+
+def look(network: nn.Module, view: nn.Module, examples: Examples, recipe: Recipe, centre: Tensor) -> Found:
+    """What the network says of a batch, computed in the recipe's precision; `centre` [B 2] is what it is told."""
     half = recipe.precision == "bf16"
     seen = shown(examples, view, half) if examples.seen is None else examples.seen
     with torch.autocast(examples.counts.device.type, torch.bfloat16, enabled=half):
-        found = judged(network, seen.permute(0, 3, 1, 2), examples.counts, examples.mask.float(), centre)
-    return found[0].float(), found[2] if len(found) > 2 else None
+        logits, _, *more = judged(network, seen.permute(0, 3, 1, 2), examples.counts, examples.mask.float(), centre)
+    kind = "cells" if isinstance(network, Spots) else "centre"
+    return Found(logits.float(), **dict(zip([kind], more, strict=False)))
 
 
 def half_hidden(centre: Tensor, batch: int) -> Tensor:
@@ -186,6 +197,15 @@ def centre_loss(guess: Tensor | None, examples: Examples) -> Tensor:
     known = ~examples.centre.isnan().any(1)
     off = (guess[:, :2] - examples.centre.nan_to_num()).square().sum(1)
     return (torch.log1p((off + SOFT_PX**2).sqrt() - SOFT_PX) * known).sum() / total(known.sum()).clamp(min=1)
+
+
+def places_loss(cells: Tensor | None, places: Tensor | None) -> Tensor:
+    """Cross entropy [] of the cells' logits with what lies there (1, 0, NaN = doubtful), a thing there: most are empty."""
+    if cells is None or places is None:
+        return torch.zeros(())
+    doubtful, there = places.isnan(), places.nan_to_num()
+    each = binary_cross_entropy_with_logits(cells, there, reduction="none") * ~doubtful
+    return each.sum() / total(there.sum() + len(there))
 
 
 def loss_of(target: Target, logits: Tensor, truth: Tensor) -> Tensor:
@@ -220,7 +240,7 @@ def answers(
     """(probabilities, truth) [N T] of the examples in `batches`."""
     network.eval()
     with torch.inference_mode():
-        logits = torch.cat([look(network, view, b, recipe, every_other(b.centre))[0] for b in batches])
+        logits = torch.cat([look(network, view, b, recipe, every_other(b.centre)).logits for b in batches])
     truth = torch.cat([b.truth for b in batches])
     return target.probability(logits.cpu().numpy()), truth.cpu().numpy()
 

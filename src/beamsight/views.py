@@ -5,15 +5,19 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool1d, avg_pool2d
 
+from beamsight.contrast import Contrast
 from beamsight.errors import BeamsightError
 
-# What an answer may rest on: the image, its Fourier-Bessel coefficients, the image and its rings, or all of them.
+# What an answer may rest on: the image, its Fourier-Bessel coefficients, the image and its rings, or all of these.
 VIEWS = ("image", "coefficients", "rings", "joint")
+# The same for what is small: how far each pixel stands out of its neighbourhood; or its counts as they are.
+LOCAL_VIEWS = ("contrast", "counts")
 
 FLOOR = 0.01  # of the mean count: where the log turns linear, below what a display of two decades would show
 STRUCK, FAR_ABOVE, BESIDE = 12, 8, 0.25  # pixels; how often mean and spread of all others go into it; pairs a pixel
@@ -256,9 +260,26 @@ def _even(image: Tensor, weight: Tensor) -> Tensor:
     return ((image - mean) / spread).clamp(-10, 10) * weight
 
 
-def build_view(name: str) -> LogCounts:
-    """What every view of that name shows of the image itself; the network joins what lies around the beam. Raises BeamsightError,
+class Counts(nn.Module):
+    """Counts as they are [N 1 H W], untrusted ones 0: what published networks were given."""
+
+    def shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """(C, h, w) of the view of a frame of (height, width) px."""
+        return (1, height, width)
+
+    def forward(self, counts: Tensor, mask: Tensor) -> Tensor:
+        """See the class."""
+        return torch.where(mask > 0, counts.float(), 0.0)[:, None]
+
+
+View = LogCounts | Contrast | Counts
+
+
+def build_view(name: str) -> View:
+    """What the view of that name shows of the image itself; the network joins what lies around the beam. Raises BeamsightError,
     which lists the names."""
-    if name not in VIEWS:
-        raise BeamsightError(f"no view is called {name!r}; choose one of {', '.join(VIEWS)}")
-    return LogCounts()
+    known: dict[str, Any] = {**dict.fromkeys(VIEWS, LogCounts), "contrast": Contrast, "counts": Counts}
+    if name not in known:
+        raise BeamsightError(f"no view is called {name!r}; choose one of {', '.join(known)}")
+    view: View = known[name]()
+    return view

@@ -10,9 +10,10 @@ from typing import Any, cast
 import torch
 
 from beamsight.detector import Exposed
+from beamsight.physics.columns import chosen
 from beamsight.physics.visibility import CONTRAST, Grades, counted, either, grade
 from beamsight.tasks.scattering_tags import parts
-from beamsight.tasks.scattering_tags.parts import Films, chosen
+from beamsight.tasks.scattering_tags.parts import Films
 from beamsight.tasks.scattering_tags.render import lengths
 from beamsight.tasks.scattering_tags.scene import IN_LINE, NET
 

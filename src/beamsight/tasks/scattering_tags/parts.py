@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, cast
 
 import torch
 
-from beamsight.detector import Columns, turned
+from beamsight.detector import turned
 from beamsight.physics import profiles
-from beamsight.tasks.scattering_tags.scene import CORE_SHELL, TABLED, Pattern
+from beamsight.physics.columns import Columns
+from beamsight.tasks.scattering_tags.scene import CORE_SHELL, TABLED
 
 Films = Columns  # of Patterns
 
@@ -144,12 +144,3 @@ def surface(films: Films, y: torch.Tensor, x: torch.Tensor) -> dict[str, torch.T
 def _any(flags: torch.Tensor) -> bool:
     """Whether any holds; on the meta device, where nothing has a value, True."""
     return flags.is_meta or bool(flags.any())
-
-
-def chosen(films: Films, flags: torch.Tensor) -> tuple[torch.Tensor, Films] | None:
-    """The rows [n] where `flags` [B] hold and the films of these rows; None where there are none."""
-    rows = torch.arange(len(flags)) if flags.is_meta else flags.nonzero()[:, 0]
-    if len(rows) == 0:
-        return None
-    values: dict[str, Any] = {name: value[rows] for name, value in vars(films).items()}
-    return rows, cast("Films", Pattern(**values))

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import torch
 
+from beamsight.physics.columns import chosen
 from beamsight.physics.visibility import Grades, both, detect, either, grade, grade_turned, margin, powers, residual, ring_basis
 from beamsight.tasks.scattering_tags import parts
-from beamsight.tasks.scattering_tags.parts import Films, chosen, flat
+from beamsight.tasks.scattering_tags.parts import Films, flat
 from beamsight.tasks.scattering_tags.polar import Polar
 
 

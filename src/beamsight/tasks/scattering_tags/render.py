@@ -8,8 +8,9 @@ import torch
 
 from beamsight.detector import turned
 from beamsight.physics.azimuth import STEPS
+from beamsight.physics.columns import chosen
 from beamsight.tasks.scattering_tags import parts
-from beamsight.tasks.scattering_tags.parts import Films, chosen
+from beamsight.tasks.scattering_tags.parts import Films
 from beamsight.tasks.scattering_tags.scene import ISOTROPIC, SPOTTED, SYSTEMS
 
 TABLE = 8  # entries of the radial table per pixel of the side: an eighth of a pixel or less within twice the side

@@ -1,0 +1,163 @@
+"""How long a decision on a frame takes: peakfinder8 beside OM's compiled one, on the same frames in the same run.
+
+    python benchmarks/hits.py [--quick]
+
+The frames are measured ones, in the folder that BEAMSIGHT_DATA names (default ../shared/data), under sfx/. OM needs NumPy 1: it
+gets an environment of its own, made once in the user's cache.
+"""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from beamsight.peakfinder8 import Peaks, Search, peaks_of, prepare
+from studies.rows import ROOT, Row, keep, show
+from studies.sfx_frames import Measured, measured, reference
+
+PEER = "ondamonitor==23.8.3"
+FRAMES = {
+    "JUNGFRAU module, 0.5 Mpx": "jungfrau/conv0",
+    "CSPAD, 2.3 Mpx in 64 panels": "cspad/idx-20130301060858401.cbf",
+    "Rayonix, 3.7 Mpx": "rayonix/hit-20181213155134902",
+    "PILATUS 6M, a hit": "pilatus/thau_3_2_0003",
+    "PILATUS 6M, a miss": "pilatus/thau_3_2_0017",
+    "EIGER 16M": "eiger16m/dlsnxs2cbf_therm_0001",
+}
+CORES = 2
+
+
+def peer_python() -> Path:
+    """The interpreter of an environment with OM, made where there is none. Raises CalledProcessError where it cannot be."""
+    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "beamsight" / PEER.replace("==", "-")
+    python, done = home / "bin" / "python", home / "installed"
+    if not done.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
+        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PEER, "numpy<2"], check=True)
+        done.touch()
+    return python
+
+
+class Peer:
+    """OM's finder in a process of its own; one thread, as it has no more."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def ask(self, **asked: str) -> dict[str, Any]:
+        """What it answers to one line."""
+        if self.process.stdin is None or self.process.stdout is None:
+            raise RuntimeError("a peer without pipes")
+        print(json.dumps(asked), file=self.process.stdin, flush=True)
+        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
+        return answer
+
+    def prepare(self, frame: Measured, folder: Path) -> None:
+        """Hands it a frame, with the parameters and panels that the frame's reference was made with."""
+        told = reference()[frame.name]
+        (folder / "asked.json").write_text(json.dumps({"layout": told["layout"], "params": told["params"]}))
+        for name, array in (("image", frame.image), ("mask", frame.mask), ("radius", frame.radius_px)):
+            np.save(folder / f"{name}.npy", array)
+        self.ask(frame=str(folder))
+
+
+@contextmanager
+def peer() -> Iterator[Peer]:
+    """OM's finder, for as long as it is asked."""
+    command = [peer_python(), Path(__file__).with_name("hits_peer.py")]
+    # It must not see this environment's packages.
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean) as process:
+        try:
+            yield Peer(process)
+        finally:
+            process.kill()
+
+
+@dataclass
+class Times:
+    """Median milliseconds a frame of ours on so many cores and of OM's, and the peaks of both."""
+
+    cores: float
+    one_core: float
+    fast: float
+    theirs: float
+    peaks: Peaks
+    their_peaks: list[tuple[float, float]]
+
+
+def milliseconds(search: Search, frame: Measured, threads: int) -> float:
+    """Of one search."""
+    start = time.perf_counter()
+    peaks_of(search, frame.image, frame.mask, threads)
+    return 1e3 * (time.perf_counter() - start)
+
+
+def race(frame: Measured, other: Peer, rounds: int) -> Times:
+    """Ours and OM's in turn, so that whatever else the machine does meets both."""
+    search = prepare(frame.radius_px, frame.panels, frame.parameters)
+    fast = prepare(frame.radius_px, frame.panels, replace(frame.parameters, fast=True))
+    with TemporaryDirectory() as folder:
+        other.prepare(frame, Path(folder))
+        rows = []
+        for _ in range(rounds + 1):
+            ours = [milliseconds(s, frame, n) for s, n in ((search, CORES), (search, 1), (fast, CORES))]
+            rows.append([*ours, 1e3 * other.ask()["seconds"]])
+        # The first round compiles and fetches memory.
+        medians = [statistics.median(column) for column in zip(*rows[1:], strict=True)]
+        return Times(*medians, peaks_of(search, frame.image, frame.mask), other.ask()["peaks"])
+
+
+def agreement(times: Times) -> float:
+    """Per cent of OM's peaks that have one of ours within 0.01 px; 100 where neither finds any."""
+    theirs = np.array(times.their_peaks, float).reshape(-1, 2)
+    apart = np.hypot(np.subtract.outer(theirs[:, 0], times.peaks.x_px), np.subtract.outer(theirs[:, 1], times.peaks.y_px))
+    near = apart.min(1, initial=np.inf) < 0.01
+    return 100 * float(near.mean()) if len(theirs) else 100.0 * (len(times.peaks) == 0)
+
+
+def peak_rows(rounds: int) -> list[Row]:
+    """The rows of the classical peaks."""
+    rows = []
+    with peer() as other:
+        for title, name in FRAMES.items():
+            times = race(measured(name), other, rounds)
+            asked: dict[str, Any] = {"asked": times.theirs, "better": "lower", "peer": "OM, ms", "peer_value": times.theirs}
+            rows += [
+                Row(f"peakfinder8, {title}, two cores", times.cores, "ms", **asked),
+                Row(f"peakfinder8, {title}, one core", times.one_core, "ms", **asked),
+                Row(f"peakfinder8, {title}, two cores, fast statistics", times.fast, "ms"),
+                Row(f"peakfinder8, {title}, peaks", times.peaks.found, "", peer="OM", peer_value=len(times.their_peaks)),
+                Row(f"peakfinder8, {title}, OM's peaks that are ours to 0.01 px", agreement(times), "%", 97),
+            ]
+    return rows
+
+
+def main() -> None:
+    """Measures, prints and keeps the rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="few rounds: tries the benchmark, its figures are not kept")
+    asked = parser.parse_args()
+    rows = peak_rows(2 if asked.quick else 15)
+    show(rows, "Hits")
+    if not asked.quick:
+        keep(rows, ROOT / "benchmarks" / "results" / "hits.json")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""Many scenes as one: dataclasses whose numbers are tensors [B 1 1] and whose arrays are tensors [B ...]."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, Protocol, TypeVar, cast
+
+import torch
+
+
+class Columns(Protocol):
+    """A dataclass of drawn numbers, many at once: its numbers are tensors [B 1 1], its arrays tensors [B ...]."""
+
+    def __getattr__(self, name: str) -> torch.Tensor: ...
+
+
+Many = TypeVar("Many")
+
+
+def rows_of(columns: Many, rows: slice | torch.Tensor) -> Many:
+    """The same dataclass of tensors [B ...] with those rows alone."""
+    values = {name: value[rows] for name, value in vars(columns).items()}
+    return cast("Many", replace(cast("Any", columns), **values))
+
+
+def chosen(columns: Columns, flags: torch.Tensor) -> tuple[torch.Tensor, Columns] | None:
+    """The rows [n] where `flags` [B] hold and the columns of these rows; None where there are none."""
+    rows = torch.arange(len(flags)) if flags.is_meta else flags.nonzero()[:, 0]
+    return (rows, rows_of(columns, rows)) if len(rows) else None
