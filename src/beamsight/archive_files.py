@@ -84,18 +84,20 @@ def _holds(kind: str, image: NDArray[np.float32]) -> bool:
 
 
 def _write_table(group: h5py.Group, frames: Sequence[Frame], numbers: NDArray[np.float64]) -> None:
-    group.create_dataset("key", data=_column([f.key.encode() for f in frames]), **_guarded(len(frames)))
+    _write_column(group, "key", _column([f.key.encode() for f in frames]))
     for name, values in zip(NUMBERS, numbers.T, strict=True):
-        column = group.create_dataset(name, data=values, **_guarded(len(frames)))
-        column.attrs["units"] = "pixel" if name.endswith("_px") else "m"
+        _write_column(group, name, values).attrs["units"] = "pixel" if name.endswith("_px") else "m"
     _write_rows(group, "truth", _column([_truth(f).encode() for f in frames]))
     scenes = _scenes(frames)
     if scenes is not None:
         _write_rows(group, "scene", scenes)
 
 
-def _guarded(n: int) -> dict[str, Any]:
-    return {"chunks": (n,), "fletcher32": True}
+def _write_column(group: h5py.Group, name: str, values: NDArray[Any]) -> h5py.Dataset:
+    column = group.create_dataset(name, data=values, chunks=(len(values),), fletcher32=True)
+    # Left to when Python lets go of it, its place in the file would differ from one time to another.
+    column.flush()
+    return column
 
 
 def _column(words: list[bytes]) -> NDArray[np.bytes_]:
