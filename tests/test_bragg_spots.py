@@ -12,7 +12,7 @@ from scipy import stats
 
 from beamsight.catalogue import layout
 from beamsight.physics.places import Places, places
-from beamsight.physics.spots import APERTURE, add_spots, counted_once, see_spots
+from beamsight.physics.spots import APERTURE, Marks, add_spots, counted_once, see_spots
 from beamsight.physics.visibility import BY_CHANCE, CONTRAST, FEWEST, least_count
 
 
@@ -48,7 +48,7 @@ def some_spots(rng: np.random.Generator, where: Places, n: int) -> list[torch.Te
 @pytest.mark.parametrize("where", [EIGER, RAYONIX], ids=["gaps", "seams"])
 def test_photons_are_kept(where: Places) -> None:
     spots = some_spots(default_rng(1), where, 200)
-    image = add_spots(torch.zeros_like(where.y), *spots, where)
+    image = add_spots(torch.zeros_like(where.y), Marks(*spots), where)
     assert float(image.double().sum()) == pytest.approx(float(spots[2].double().sum()), rel=1e-5)
     assert (image >= 0).all()
     assert image[where.panel == 0].sum() == 0
@@ -56,11 +56,13 @@ def test_photons_are_kept(where: Places) -> None:
 
 def test_a_spot_across_a_seam_keeps_its_light_and_one_at_a_gap_does_not() -> None:
     y, x, ones = torch.zeros(1, 1) + 0.3, torch.zeros(1, 1) - 0.2, torch.ones(1, 1)
-    seam = add_spots(torch.zeros_like(RAYONIX.y), y, x, 100 * ones, 1.5 * ones, 1.5 * ones, RAYONIX)
+    seam = add_spots(torch.zeros_like(RAYONIX.y), Marks(y, x, 100 * ones, 1.5 * ones, 1.5 * ones), RAYONIX)
     assert float(seam.sum()) == pytest.approx(100, rel=1e-5)
     edge = (EIGER.panel[0, :, 500] == 0).nonzero()[0, 0]
     y = EIGER.y[:, edge - 1, 500][None] + 0.5
-    gap = add_spots(torch.zeros_like(EIGER.y), y, EIGER.x[:, edge - 1, 500][None], 100 * ones, 1.5 * ones, 1.5 * ones, EIGER)
+    gap = add_spots(
+        torch.zeros_like(EIGER.y), Marks(y, EIGER.x[:, edge - 1, 500][None], 100 * ones, 1.5 * ones, 1.5 * ones), EIGER
+    )
     assert float(gap.sum()) == pytest.approx(50, rel=0.02)
 
 
@@ -68,7 +70,7 @@ def test_a_spot_across_a_seam_keeps_its_light_and_one_at_a_gap_does_not() -> Non
 def test_a_spot_has_its_place_and_widths(where: Places) -> None:
     for n in range(8):
         y, x, photons, along, across = some_spots(default_rng(n), where, 1)
-        image = add_spots(torch.zeros_like(where.y), y, x, photons, along, across, where)
+        image = add_spots(torch.zeros_like(where.y), Marks(y, x, photons, along, across), where)
         lit = image > 0
         share, away_y, away_x = image[lit].double() / image[lit].double().sum(), (where.y - y)[lit], (where.x - x)[lit]
         assert float((share * away_y).sum()) == pytest.approx(0, abs=0.02)
@@ -122,9 +124,9 @@ def test_visible_is_what_an_exact_test_of_every_pixel_finds(level: float) -> Non
     spots = some_spots(rng, EIGER, 40)
     spots[2] = torch.from_numpy(rng.uniform(0.3, 3, 40) * (6 + 6 * np.sqrt(12 * level))).float()[None]
     usable = torch.rand(EIGER.y.shape, generator=torch.Generator().manual_seed(1)) > 0.03
-    mean = add_spots(torch.full_like(EIGER.y, level), *spots, EIGER)
+    mean = add_spots(torch.full_like(EIGER.y, level), Marks(*spots), EIGER)
     ones, variance = torch.ones(()), torch.full((1, 1, 1), 0.02)
-    seen = see_spots(*spots, EIGER, ones, mean, variance, torch.full((1, 1, 1), 1e30), usable & (EIGER.panel > 0))
+    seen = see_spots(Marks(*spots), EIGER, ones, mean, variance, torch.full((1, 1, 1), 1e30), usable & (EIGER.panel > 0))
     exact = slowly_seen(spots, EIGER, mean[0].double().numpy(), 0.02, usable[0].numpy())
     mine = (seen.signal / seen.needed)[0].numpy()
     # A pixel on the aperture's rim, and a whole count at few photons, may fall to either side.
@@ -137,13 +139,15 @@ def test_visible_is_what_an_exact_test_of_every_pixel_finds(level: float) -> Non
 def test_masked_and_saturated_spots_are_not_visible() -> None:
     spots = some_spots(default_rng(3), EIGER, 30)
     spots[2] = torch.full((1, 30), 3e3)
-    mean = add_spots(torch.full_like(EIGER.y, 1.0), *spots, EIGER)
+    mean = add_spots(torch.full_like(EIGER.y, 1.0), Marks(*spots), EIGER)
     ones, none, high = torch.ones(()), torch.zeros(1, 1, 1), torch.full((1, 1, 1), 1e30)
-    assert see_spots(*spots, EIGER, ones, mean, none, high, EIGER.panel > 0).visible.all()
-    assert not see_spots(*spots, EIGER, ones, mean, none, high, torch.zeros_like(EIGER.panel, dtype=torch.bool)).visible.any()
+    assert see_spots(Marks(*spots), EIGER, ones, mean, none, high, EIGER.panel > 0).visible.all()
+    assert not see_spots(
+        Marks(*spots), EIGER, ones, mean, none, high, torch.zeros_like(EIGER.panel, dtype=torch.bool)
+    ).visible.any()
     # A pixel that cannot tell a spot from what surrounds it shows none.
-    assert not see_spots(*spots, EIGER, ones, mean, none, high * 0 + 1.1, EIGER.panel > 0).visible.any()
-    clipped = see_spots(*spots, EIGER, ones, mean, none, high * 0 + 50, EIGER.panel > 0)
+    assert not see_spots(Marks(*spots), EIGER, ones, mean, none, high * 0 + 1.1, EIGER.panel > 0).visible.any()
+    clipped = see_spots(Marks(*spots), EIGER, ones, mean, none, high * 0 + 50, EIGER.panel > 0)
     assert clipped.visible.all()
     assert clipped.signal.max() < 3e3 * 0.72
 

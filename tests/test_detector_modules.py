@@ -53,6 +53,19 @@ def test_mean_and_variance_are_those_of_photons_and_readout(level: float, read: 
     assert e.usable.all()
 
 
+def test_a_screen_spreads_noise_and_keeps_its_sum() -> None:
+    sharp, soft = (shown(40.0, PLAIN, spread_px=spread).counts[0].double() for spread in (0.0, 0.6))
+    inside = (slice(20, 500), slice(20, 1000))
+    # Light that crosses the border of what is summed is a square root of what lies along it.
+    assert float(soft[inside].sum()) == pytest.approx(float(sharp[inside].sum()), rel=2e-5)
+    # Of white noise a Gaussian keeps the sum of its squared taps.
+    taps = torch.exp(-0.5 * (torch.arange(-2.0, 3.0).double() / 0.6) ** 2)
+    kept = float((taps**2).sum() / taps.sum() ** 2) ** 2
+    assert float(soft.var()) == pytest.approx(40 * kept, rel=0.02)
+    neighbours = torch.corrcoef(torch.stack([soft[:, 1:].flatten(), soft[:, :-1].flatten()]))[0, 1]
+    assert float(neighbours) == pytest.approx(float((taps[1:] * taps[:-1]).sum() / (taps**2).sum()), abs=0.01)
+
+
 def test_noise_grows_with_the_stage() -> None:
     stages = {"read_ph": 0.1, "switch_ph": 30.0, "middle_read_ph": 3.0, "middle_switch_ph": 900.0, "low_read_ph": 60.0}
     for level, read in ((5.0, 0.1), (200.0, 3.0), (2000.0, 60.0)):
@@ -151,7 +164,7 @@ def test_a_window_is_exposed_as_the_part_of_the_whole_it_is(name: str, form: str
 
 def test_frames_of_a_batch_do_not_know_one_another() -> None:
     wheres = [part("JUNGFRAU 1M", first=(100, 200), shape=(64, 64)), part("AGIPD 1M", first=(300, 40), shape=(64, 64))]
-    detectors = [FULL, replace(FULL, sizes=LEFT, whole=0, hot=0.0, dead=0.0)]
+    detectors = [FULL, replace(FULL, sizes=LEFT, whole=0, hot=0.0, dead=0.0, spread_px=0.5)]
     panels = torch.cat([torch.tensor(layout(n, "stack").table())[None] for n in ("JUNGFRAU 1M", "AGIPD 1M")])
     both = places(panels, torch.tensor([[100.0, 200.0], [300.0, 40.0]]), torch.tensor([1024.0, 128.0]), (64, 64))
     seeds, units = torch.tensor([3, 4]), torch.tensor([8, 9])

@@ -17,6 +17,7 @@ from beamsight.examples import positions, simulated, turned
 from beamsight.frame import Frame, Geometry
 from beamsight.shift import STATE
 from beamsight.spots import any_in_tile, tiles
+from beamsight.targets import OneOf
 from beamsight.task import example, make_frame
 from toy_spots import CELL, SIDE, TOY_SPOTS, run, trained
 
@@ -108,13 +109,26 @@ def test_outside_the_unsure_zone_answers_are_right_as_often_as_was_asked() -> No
     p = rng.uniform(size=20_000)
     there = rng.uniform(size=p.size) < p
     probability, truth = np.stack([1 - p, p], 1), np.stack([~there, there], 1).astype(float)
-    limit = sure_from(probability, truth, 0.95)
+    either = OneOf(("miss", "hit"))
+    limit = sure_from(either, probability, truth, 0.95)
     chosen = probability.max(1) >= limit
     right = truth[np.arange(len(p)), probability.argmax(1)] == 1
     assert right[chosen].mean() >= 0.95
     # With probabilities that come true, the mean above the limit is what was asked.
     assert limit == pytest.approx(0.9, abs=0.02)
-    assert sure_from(probability, 1 - truth) > 1
+    assert sure_from(either, probability, 1 - truth) > 1
+
+
+def test_what_lies_between_two_names_contradicts_neither() -> None:
+    three = OneOf(("miss", "weak", "hit"), between=("weak",))
+    p = np.array([[0.5, 0.45, 0.05], [0.05, 0.45, 0.5], [0.3, 0.4, 0.3], [0.5, 0.0, 0.5]])
+    assert three.sureness(p) == pytest.approx([0.95, 0.95, 1.0, 0.5])
+    assert OneOf(three.names).sureness(p) == pytest.approx([0.5, 0.5, 0.4, 0.5])
+    # Of a thousand misses one is a hit and many are weak: only the hit is a mistake.
+    truth = np.eye(3)[[0] * 600 + [1] * 399 + [2]]
+    assert sure_from(three, np.tile(p[:1], (1000, 1)), truth, 0.999) == pytest.approx(0.95)
+    assert sure_from(three, np.tile(p[:1], (1000, 1)), truth, 0.9995) > 1
+    assert sure_from(OneOf(three.names), np.tile(p[:1], (1000, 1)), truth, 0.7) > 1
 
 
 def test_the_card_says_what_a_stranger_needs(bundle: Bundle) -> None:

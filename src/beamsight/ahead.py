@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import multiprocessing
 import queue
 import signal
@@ -14,7 +15,6 @@ from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-import numpy as np
 import torch
 
 from beamsight.errors import BeamsightError
@@ -24,15 +24,18 @@ from beamsight.examples import Examples
 SLOTS = 3
 ALIVE_S = 2.0
 
-Like = dict[str, tuple[tuple[int, ...], torch.dtype]]
+# Where each tensor of a batch begins, in steps of so many bytes, and what it is.
+ALIGNED = 64
+Like = dict[str, tuple[int, tuple[int, ...], torch.dtype]]
+# Bytes beside those of the first batch: others may have more frames, but no more pixels.
+SPARE = 2**16
 
 
 @dataclass(frozen=True)
 class _Lane:
-    """Where one process puts its batches: `memory` of each slot, which slots are `free` and which are `ready`."""
+    """Where one process puts its batches: `memory` of each slot, which slots are `free`, which are `ready` with what in them."""
 
-    memory: list[list[Any]]
-    like: Like
+    memory: list[Any]
     free: Any
     ready: Any
 
@@ -66,13 +69,8 @@ def made_ahead(
 
 
 def _lane(context: Any, sample: Examples) -> _Lane:
-    tensors = _tensors(sample)
-    lane = _Lane(
-        memory=[[context.RawArray("b", t.nbytes) for t in tensors.values()] for _ in range(SLOTS)],
-        like={name: (tuple(t.shape), t.dtype) for name, t in tensors.items()},
-        free=context.Queue(),
-        ready=context.Queue(),
-    )
+    size = sum(_room(t) for t in _tensors(sample).values()) + SPARE
+    lane = _Lane([context.RawArray("b", size) for _ in range(SLOTS)], context.Queue(), context.Queue())
     for slot in range(SLOTS):
         lane.free.put(slot)
     return lane
@@ -84,16 +82,16 @@ def _taken(
     yield numbers[0], sample
     for n, number in enumerate(numbers[1:]):
         lane, worker = lanes[n % len(lanes)], workers[n % len(lanes)]
-        slot = _next(lane.ready, worker)
-        yield number, _views(lane.memory[slot], lane.like)
+        slot, like = _next(lane.ready, worker)
+        yield number, _views(lane.memory[slot], like)
         lane.free.put(slot)
 
 
-def _next(ready: Any, worker: BaseProcess) -> int:
-    """The slot of the next batch; notices a process that died."""
+def _next(ready: Any, worker: BaseProcess) -> tuple[int, Like]:
+    """The slot of the next batch and what lies there; notices a process that died."""
     while True:
         try:
-            got = ready.get(timeout=ALIVE_S)
+            got: str | tuple[int, Like] = ready.get(timeout=ALIVE_S)
         except queue.Empty:
             if worker.is_alive():
                 continue
@@ -102,7 +100,7 @@ def _next(ready: Any, worker: BaseProcess) -> int:
             ) from None
         if isinstance(got, str):
             raise BeamsightError(f"making examples failed: {got}")
-        return int(got)
+        return got
 
 
 def _work(step: Callable[[int], Examples], numbers: range, lane: _Lane) -> None:
@@ -117,10 +115,7 @@ def _work(step: Callable[[int], Examples], numbers: range, lane: _Lane) -> None:
             slot = _free(lane)
             if slot is None:
                 return
-            places = _tensors(_views(lane.memory[slot], lane.like))
-            for name, tensor in _tensors(made).items():
-                places[name].copy_(tensor)
-            lane.ready.put(slot)
+            lane.ready.put((slot, _put(lane.memory[slot], made)))
     except BeamsightError as error:
         lane.ready.put(str(error))
     except Exception as error:
@@ -147,14 +142,29 @@ def keep_memory() -> None:
         library.mallopt(trim_threshold, 2**31 - 1)
 
 
-def _views(memory: list[Any], like: Like) -> Examples:
+def _put(memory: Any, made: Examples) -> Like:
+    """Copy a batch to the shared memory of a slot; tells where what lies."""
+    like: Like = {}
+    at = 0
+    for name, tensor in _tensors(made).items():
+        like[name] = (at, tuple(tensor.shape), tensor.dtype)
+        _view(memory, *like[name]).copy_(tensor)
+        at += _room(tensor)
+    return like
+
+
+def _room(tensor: torch.Tensor) -> int:
+    """Bytes from the beginning of a tensor to that of the next."""
+    return -(-tensor.nbytes // ALIGNED) * ALIGNED
+
+
+def _view(memory: Any, at: int, shape: tuple[int, ...], dtype: torch.dtype) -> torch.Tensor:
+    return torch.frombuffer(memory, dtype=dtype, count=math.prod(shape), offset=at).view(shape)
+
+
+def _views(memory: Any, like: Like) -> Examples:
     """The shared memory of a slot as tensors; nothing is copied."""
-    return Examples(
-        **{
-            name: torch.frombuffer(m, dtype=dtype, count=int(np.prod(shape))).view(shape)
-            for m, (name, (shape, dtype)) in zip(memory, like.items(), strict=True)
-        }
-    )
+    return Examples(**{name: _view(memory, *what) for name, what in like.items()})
 
 
 def _tensors(examples: Examples) -> dict[str, torch.Tensor]:

@@ -27,7 +27,7 @@ from beamsight.cluster import in_order
 from beamsight.display import thumbnail
 from beamsight.errors import BadBundle, CannotRead
 from beamsight.frame import Frame
-from beamsight.hits import Examiner, Looked
+from beamsight.hits import NOTHING_ELSE, Examiner, Looked
 from beamsight.predict import Tally, answered
 from beamsight.report import is_shown, keep_picture
 from beamsight.sources import (
@@ -53,8 +53,6 @@ MAX_FILES = 256
 # Bunches on their way for each thread of the workers: the next ones wait there when one is done.
 AHEAD = 4
 
-NOTHING_ELSE = Looked()
-
 Step = Refused | tuple[Address, Place]
 
 
@@ -69,7 +67,7 @@ class Errand:
     threshold: float | None
     pictures: bool
     geom: str | None = None
-    looked: Looked = field(default_factory=Looked)
+    looked: Looked = NOTHING_ELSE
 
 
 @dataclass(frozen=True)

@@ -22,21 +22,20 @@ from typing import Any, NamedTuple, Protocol, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from beamsight.answer import UNSURE, Answer
+from beamsight.answer import TILE_PX, UNSURE, Answer
 from beamsight.errors import BadBundle, BadFrame, UnknownTask
 from beamsight.frame import Frame, Geometry, fit, padded
 from beamsight.masks import trusted
 from beamsight.modelfiles import MAX_HEADER_BYTES, check_onnx, check_safetensors, refuse_pickle
 from beamsight.runtime import compiled
-from beamsight.targets import OneOf, Tags, Target
+from beamsight.targets import OneOf, Tags, Target, sigmoid
 
 SHIPPED = Path(__file__).parent / "bundles"
 MODEL, WEIGHTS, CARD = "model.onnx", "weights.safetensors", "card.json"
 _NEEDED = ("task", "question", "size", "target", "threshold", "doubtful", "calibration", "precision", "version", "sha256")
 # Above this a folder is no model of ours, and is not read into memory.
 MAX_FILE_BYTES = 1_000_000_000
-# Frames that are seen pixel by pixel: both sides are made multiples of this, and no more pixels are answered at a time.
-TILE, MAX_PIXELS = 64, 2**24
+MAX_PIXELS = 2**24  # of frames that are seen pixel by pixel, answered at a time
 
 
 class Refusal(Protocol):
@@ -133,7 +132,7 @@ class Bundle:
         if isinstance(answer, str):
             unsure = [name for name in unsure if name == answer]
         probability = dict(zip(self.target.names, map(float, p), strict=True))
-        if isinstance(answer, str) and p.max() < self.card.get("sure", 0.0):
+        if isinstance(self.target, OneOf) and self.target.sureness(p[None])[0] < self.card.get("sure", 0.0):
             answer, unsure = UNSURE, [answer]
         more = self._centre(seen, found, row) | self._places(found, row)
         return Answer(key, answer, probability, unsure, seconds, **more)
@@ -143,7 +142,7 @@ class Bundle:
         known = self.card.get("places")
         if known is None or "tiles" not in found:
             return {}
-        probability = 1 / (1 + np.exp(-np.clip(known["scale"] * found["tiles"][row] + known["shift"], -60, 60)))
+        probability = sigmoid(known["scale"] * found["tiles"][row] + known["shift"])
         y, x = np.nonzero(probability >= known["threshold"])
         places = [(int(i), int(j), float(probability[i, j])) for i, j in zip(y, x, strict=True)]
         return {"places": places, "reasons": {"spots": round(float(found["number"][row]), 1)}}
@@ -267,8 +266,9 @@ def _check_card(card: dict[str, Any]) -> None:
 
 
 def _target(card: dict[str, Any]) -> Target:
-    kinds: dict[str, type[Tags] | type[OneOf]] = {"tags": Tags, "one_of": OneOf}
-    return kinds[card["target"]["kind"]](tuple(map(str, card["target"]["names"])))
+    names, between = (tuple(map(str, card["target"].get(key, ()))) for key in ("names", "between"))
+    kinds: dict[str, Target] = {"tags": Tags(names), "one_of": OneOf(names, between)}
+    return kinds[card["target"]["kind"]]
 
 
 def _read_checked(folder: Path, name: str, card: dict[str, Any]) -> bytes:
@@ -320,7 +320,7 @@ def _seen(item: Frame | Refusal, size: int | None) -> Seen:
         return Seen(item, item.reason, 0)
     side = max(item.image.shape)
     if size is None:
-        frame = padded(item, TILE)
+        frame = padded(item, TILE_PX)
     else:
         frame = item if item.image.shape == (size, size) else fit(item, size)
     if not frame.mask.any():
@@ -338,7 +338,7 @@ def _groups(coming: Iterator[Seen], batch: int) -> Iterator[list[Seen]]:
             yield group
             group = []
         group.append(seen)
-        shape = here if shape is None or here is not None else shape
+        shape = here
         if len(group) >= batch or (shape is not None and (len(group) + 1) * shape[0] * shape[1] > MAX_PIXELS):
             yield group
             group, shape = [], None

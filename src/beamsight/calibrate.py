@@ -13,7 +13,7 @@ from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_recall_curve
 
-from beamsight.targets import OneOf, Target
+from beamsight.targets import OneOf, Target, sigmoid
 
 Floats = NDArray[np.floating[Any]]
 
@@ -47,19 +47,22 @@ def places_calibration(logits: Floats, truth: Floats) -> dict[str, float]:
     `calibration` and `thresholds` have them for a tag."""
     logit, there = logits.reshape(-1), truth.reshape(-1)
     scale, shift = _platt(logit, there)
-    probability = 1 / (1 + np.exp(-np.clip(scale * logit + shift, -60, 60)))
+    probability = sigmoid(scale * logit + shift)
     limit = float(_threshold(*_known(probability, there), PRECISION))
     return {"scale": scale, "shift": shift, "threshold": limit, "places": int((~np.isnan(there)).sum())}
 
 
-def sure_from(probability: Floats, truth: Floats, right: float = RIGHT) -> float:
-    """The probability [0 1] of the most probable name from which on at least `right` of the answers are right, from [N T]; less
-    probable ones are unsure. Just above 1 where no answer is ever that sure."""
-    known = ~np.isnan(truth).any(1)
-    top, good = probability[known].max(1), truth[known][np.arange(known.sum()), probability[known].argmax(1)] == 1
+def sure_from(target: OneOf, probability: Floats, truth: Floats, right: float = RIGHT) -> float:
+    """How sure [0 1] (`OneOf.sureness`) an answer must be so that at least `right` of such answers do not contradict the truth,
+    from [N T]; the others are unsure. Just above 1 where no answer is ever that sure. Answers between two others do not count."""
+    apart = np.array([name not in target.between for name in target.names])
+    known = ~np.isnan(truth).any(1) & apart[probability.argmax(1)]
+    best, right_one = probability[known].argmax(1), np.nan_to_num(truth[known]).argmax(1)
+    top, good = target.sureness(probability[known]), (best == right_one) | ~apart[right_one]
     order = np.argsort(-top, kind="stable")
     share = np.cumsum(good[order]) / np.arange(1, len(order) + 1)
-    enough = np.flatnonzero(share >= right)
+    last = np.append(np.diff(top[order]) != 0, True)[: len(order)]  # of those that are as sure
+    enough = np.flatnonzero((share >= right) & last)
     return float(top[order][enough[-1]]) if len(enough) else 1.01
 
 

@@ -15,7 +15,7 @@ from cyclopts import App, CycloptsError, Parameter
 
 from beamsight import checking, making
 from beamsight.errors import BadArchive, BeamsightError, CannotRead, CannotWrite, LostWorkers
-from beamsight.hits import Looked
+from beamsight.hits import NOTHING_ELSE, Looked
 
 
 def _versions() -> str:
@@ -39,8 +39,6 @@ app = App(
 app.register_install_completion_command()
 for _verb in (making.simulate, making.train, making.evaluate, making.export, checking.check):
     app.command(_verb)
-
-NOTHING_ELSE = Looked()
 
 Output = Annotated[Path | None, Parameter(name=["--output", "-o"])]
 Jobs = Annotated[int, Parameter(name=["--jobs", "-j"])]

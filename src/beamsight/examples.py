@@ -31,6 +31,7 @@ TEST, VALIDATION, TRAINING = range(2**19), range(2**19, 2**20), range(2**20, 2**
 # Streams of random numbers of a training, beside those of an example.
 AUGMENT, SHUFFLE = 10, 11
 
+WIDE_EVERY = 3  # steps: one of which has wide windows
 # The share of stored frames that is kept from training to judge it by.
 KEPT = 0.1
 
@@ -114,12 +115,13 @@ class Source:
     def step(self, number: int) -> Examples:
         """The batch of training step `number`, turned and mirrored as the recipe says."""
         recipe = self.recipe
-        places = range(number * recipe.batch, (number + 1) * recipe.batch)[self.part]
+        side, many = (recipe.size, recipe.batch) if self.frames is not None else window(recipe, number)
+        places = range(number * recipe.batch, number * recipe.batch + many)[self.part]
         if self.frames is None:
-            made = simulated(self.task, recipe.size, recipe.seed, [TRAINING[place] for place in places])
+            made = simulated(self.task, side, recipe.seed, [TRAINING[place] for place in places])
         else:
-            made = stored(self.frames, self.task.target, recipe.size, self._shuffled(places))
-        return turned(self._trusted(made), positions(recipe, default_rng([recipe.seed, number, AUGMENT]))[self.part])
+            made = stored(self.frames, self.task.target, side, self._shuffled(places))
+        return turned(self._trusted(made), positions(recipe, default_rng([recipe.seed, number, AUGMENT]))[:many][self.part])
 
     def validation(self, n: int) -> Iterator[Examples]:
         """At most `n` examples that training never sees, always the same, in batches."""
@@ -149,6 +151,20 @@ class Source:
         epochs = {place // self._learnt for place in places}
         orders = {e: default_rng([self.recipe.seed, e, SHUFFLE]).permutation(self._learnt) for e in epochs}
         return [int(orders[place // self._learnt][place % self._learnt]) for place in places]
+
+
+def window(recipe: Recipe, number: int) -> tuple[int, int]:
+    """Side in px of the windows of training step `number`, and how many there are."""
+    if recipe.wide > 1 and number >= recipe.warmup and number % WIDE_EVERY == 0:
+        return recipe.size * recipe.wide, fewest(recipe)
+    return recipe.size, recipe.batch
+
+
+def fewest(recipe: Recipe) -> int:
+    """How many frames the smallest batch has."""
+    if not 1 <= recipe.wide**2 <= recipe.batch:
+        raise BeamsightError(f"windows {recipe.wide} times as wide need a batch of {recipe.wide**2} or more, not {recipe.batch}")
+    return recipe.batch // recipe.wide**2
 
 
 def positions(recipe: Recipe, rng: Generator) -> NDArray[np.int64]:

@@ -29,6 +29,7 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
+from beamsight.answer import TILE_PX
 from beamsight.bundle import CARD, MODEL, WEIGHTS
 from beamsight.calibrate import (
     calibration,
@@ -47,7 +48,7 @@ from beamsight.networks import Whole, build_network
 from beamsight.normal import RUNS, normal_runs
 from beamsight.recipe import Recipe
 from beamsight.runtime import compiled
-from beamsight.spots import TILE, Spots, any_in_tile
+from beamsight.spots import Spots, any_in_tile
 from beamsight.targets import OneOf, Target
 from beamsight.task import Task, find_task
 from beamsight.train import every_other
@@ -82,7 +83,7 @@ def export(run: str | Path, out: str | Path, task: Task | None = None, chosen: i
     folder = _folder(out)
     (folder / WEIGHTS).write_bytes(to_safetensors(_halved(network)))
     (folder / MODEL).write_bytes(graph_of(whole, recipe.size))
-    logits, truth = answers(whole, task, recipe, VALIDATION[recipe.validation : recipe.validation + chosen])
+    logits, truth = _chosen(whole, task, recipe, chosen)
     scale, shift = calibration(task.target, logits, truth)
     differences = compare(folder / MODEL, whole, task, recipe, scale, shift)
     probability = task.target.probability((logits * scale + shift).astype(np.float32))
@@ -95,7 +96,9 @@ def export(run: str | Path, out: str | Path, task: Task | None = None, chosen: i
         "centre": _centres(whole, task, recipe, min(chosen, CENTRES)),
         "places": _places(whole, task, recipe, min(chosen, CENTRES)),
         "normal": normal_runs(task, recipe.seed, max(FEWEST_RUNS, min(RUNS, chosen // FRAMES_A_RUN))),
-        "sure": sure_from(probability, truth) if recipe.view == "contrast" else 0.0,
+        "sure": sure_from(task.target, probability, truth)
+        if recipe.view == "contrast" and isinstance(task.target, OneOf)
+        else 0.0,
         "calibration": {"scale": scale.tolist(), "shift": shift.tolist(), "frames": len(truth)},
         "difference": differences,
         "scores": _scores(whole, task, recipe, scale, shift, limits, scored),
@@ -133,7 +136,7 @@ def graph_of(whole: Whole, size: int) -> bytes:
     if isinstance(whole.network, Spots):
         # Frames of any size, in whole tiles.
         outputs, sides = [*outputs, "tiles", "number"], (torch.export.Dim("rows"), torch.export.Dim("columns"))
-        axes |= {1: TILE * sides[0], 2: TILE * sides[1]}
+        axes |= {1: TILE_PX * sides[0], 2: TILE_PX * sides[1]}
     with warnings.catch_warnings():
         # What the exporter says of its own insides is nothing that a user could act on.
         warnings.simplefilter("ignore")
@@ -176,10 +179,21 @@ def _halved(network: nn.Module) -> dict[str, Tensor]:
     return {k: v.half().contiguous() if v.ndim > 1 else v.contiguous() for k, v in network.state_dict().items()}
 
 
-def answers(whole: Whole, task: Task, recipe: Recipe, indices: Sequence[int]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """(logits, truth) [N T] of the simulated examples `indices`, computed in float32."""
-    parts = [indices[i : i + BATCH] for i in range(0, len(indices), BATCH)]
-    pairs = [_answer(whole, simulated(task, recipe.size, recipe.seed, part)) for part in parts]
+def _chosen(whole: Whole, task: Task, recipe: Recipe, n: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """`answers` of the frames that choose: `n` as large as most of those learnt from, and as many pixels of wide ones."""
+    first, wide = recipe.validation, recipe.wide
+    small = answers(whole, task, recipe, VALIDATION[first : first + n])
+    if wide == 1:
+        return small
+    large = answers(whole, task, recipe, VALIDATION[first + n : first + n + max(1, n // wide**2)], wide)
+    return np.concatenate([small[0], large[0]]), np.concatenate([small[1], large[1]])
+
+
+def answers(whole: Whole, task: Task, recipe: Recipe, indices: Sequence[int], wide: int = 1) -> tuple[NDArray[Any], NDArray[Any]]:
+    """(logits, truth) [N T] of the simulated examples `indices`, computed in float32; `wide` times as wide as the recipe's."""
+    many = max(1, BATCH // wide**2)
+    parts = [indices[i : i + many] for i in range(0, len(indices), many)]
+    pairs = [_answer(whole, simulated(task, recipe.size * wide, recipe.seed, part)) for part in parts]
     return np.concatenate([logits for logits, _ in pairs]), np.concatenate([truth for _, truth in pairs])
 
 
@@ -249,7 +263,7 @@ def _places(whole: Whole, task: Task, recipe: Recipe, n: int) -> dict[str, float
     for examples in (simulated(task, recipe.size, recipe.seed, part) for part in parts):
         with torch.inference_mode():
             pairs.append((whole(examples.counts, examples.mask.float())[2].numpy(), any_in_tile(examples.places).numpy()))
-    return places_calibration(*(np.concatenate(values) for values in zip(*pairs, strict=True))) | {"side_px": TILE}
+    return places_calibration(*(np.concatenate(values) for values in zip(*pairs, strict=True))) | {"side_px": TILE_PX}
 
 
 def _told(whole: Whole, examples: Examples) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -274,7 +288,7 @@ def _said(task: Task, recipe: Recipe) -> dict[str, Any]:
         "question": task.question.strip(),
         "view": recipe.view,
         "size": recipe.size,
-        "target": {"kind": "one_of" if isinstance(target, OneOf) else "tags", "names": list(target.names)},
+        "target": {"kind": "one_of" if isinstance(target, OneOf) else "tags"} | asdict(target),
         "inputs": {"counts": shape, "mask": shape} | ({"centre": ["N", 2]} if recipe.network == "joint" else {}),
         "recipe": asdict(recipe),
         "sweeps": {k: list(v) for k, v in task.sweeps.items()},

@@ -58,6 +58,9 @@ class Looked:
         return self.peaks or self.write_hits is not None
 
 
+NOTHING_ELSE = Looked()
+
+
 class Examiner:
     """Adds to answers what `looked` asks for, and writes the hits; `watched`, where the model's card says what runs are like,
     also what each frame is like. Made by `examining`."""
@@ -92,15 +95,14 @@ class Examiner:
 
 
 @contextmanager
-def examining(looked: Looked, watched: bool, about: dict[str, Any] | None = None, overwrite: bool = False) -> Iterator[Examiner]:
-    """An Examiner; hits go to `looked.write_hits` together with what `about` says of how they were found."""
+def examining(looked: Looked, watched: bool, by: dict[str, Any] | None = None, overwrite: bool = False) -> Iterator[Examiner]:
+    """An Examiner; hits go to `looked.write_hits` together with what they were found `by`."""
     if looked.write_hits is None:
         yield Examiner(looked, watched)
         return
     from beamsight.cxi import HitsWriter
 
-    decides = {name: (about or {}).get(name) for name in ("task", "model", "threshold")} | looked.told()
-    with HitsWriter(looked.write_hits, decides, overwrite=overwrite) as hits:
+    with HitsWriter(looked.write_hits, (by or {}) | looked.told(), overwrite=overwrite) as hits:
         yield Examiner(looked, watched, hits)
 
 
@@ -111,9 +113,8 @@ def agree(answer: Answer, peaks: int, least: int) -> bool | None:
 
 def saturated_px(frame: Frame) -> int:
     """How many trusted pixels stand at the frame's highest count, where at least SATURATED do; 0 otherwise."""
-    values = np.where(frame.mask, frame.image, -np.inf)
-    top = float(values.max(initial=-np.inf))
-    number = int((values == top).sum()) if np.isfinite(top) and top > SATURATED else 0
+    top = float(frame.image.max(initial=-np.inf, where=frame.mask))
+    number = int(((frame.image == top) & frame.mask).sum()) if np.isfinite(top) and top > SATURATED else 0
     return number if number >= SATURATED else 0
 
 

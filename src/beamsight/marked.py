@@ -35,9 +35,9 @@ class Marked:
 
     kept: dict[str, list[tuple[float, int, Answer | None]]] = field(default_factory=lambda: {LEAST: [], APART: []})
 
-    def add(self, number: int, answer: Answer) -> list[str]:
-        """Take one more frame; gives the lists that it enters."""
-        return [name for name, rank in ranks(answer).items() if self._enter(name, rank, number, answer)]
+    def add(self, number: int, answer: Answer) -> list[tuple[str, float]]:
+        """Take one more frame; gives the lists that it enters, with its rank in each."""
+        return [(name, rank) for name, rank in ranks(answer).items() if self._enter(name, rank, number, answer)]
 
     def _enter(self, name: str, rank: float, number: int, answer: Answer | None) -> bool:
         kept = self.kept[name]
@@ -68,8 +68,7 @@ class MarkedPictures:
 
     def wanted(self, number: int, answer: Answer) -> list[tuple[str, float]]:
         """The lists that the frame enters, with its rank in each."""
-        entered = self._marked.add(number, answer)
-        return [(name, rank) for name, rank in ranks(answer).items() if name in entered]
+        return self._marked.add(number, answer)
 
     def keep(self, name: str, rank: float, number: int, picture: bytes) -> None:
         """Keep a picture that is `wanted`; drop that of a frame which has fallen out of the list. Raises CannotWrite."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch.nn.functional import conv2d, pad
 
 from beamsight.noise import normal_of, poisson_of, uniform_at
 from beamsight.physics.columns import Columns, rows_of
@@ -27,13 +28,14 @@ class Modules:
     """What the chips of a detector do; the default is perfect.
 
     `exposure` times the light, and `background_ph` more on every pixel; `gain` counts a photon. `read_uneven` by how much the
-    noise grows towards the middle of bands of `read_period_px` columns. Integrating chips have three stages: `read_ph` noise
-    rms up to `switch_ph` photons, `middle_read_ph` up to `middle_switch_ph`, `low_read_ph` beyond. `chip_gain`, `pixel_gain`
-    relative spreads of gain that the file has not corrected; `offset_ph` spread of dark levels it has not; `common_ph` rms of
-    a level that the pixels of a chip share in a frame, `line_ph` that those of a row of a chip share. `dead`, `hot` shares of
-    pixels, `hot_ph` what the hottest read, a hundred times the least; `struck` share that a particle hits in this frame;
-    `dead_chips` share of chips. `saturation_ph` clips. `sizes` what is done with pixels of another size. `whole` = 1 where
-    files hold whole numbers. `gap_masked`, `defects_masked`, `saturation_masked` = 1 where the file's mask knows;
+    noise grows towards the middle of bands of `read_period_px` columns. Integrating chips have three stages: `read_ph` noise rms
+    up to `switch_ph` photons, `middle_read_ph` up to `middle_switch_ph`, `low_read_ph` beyond. `spread_px`: standard deviation
+    over which screens and tapers spread what a counted photon gave, so that neighbours share their noise. `chip_gain`,
+    `pixel_gain` relative spreads of gain that the file has not corrected; `offset_ph` spread of dark levels it has not;
+    `common_ph` rms of a level that the pixels of a chip share in a frame, `line_ph` that those of a row of a chip share. `dead`,
+    `hot` shares of pixels, `hot_ph` what the hottest read, a hundred times the least; `struck` share that a particle hits in
+    this frame; `dead_chips` share of chips. `saturation_ph` clips. `sizes` what is done with pixels of another size. `whole` = 1
+    where files hold whole numbers. `gap_masked`, `defects_masked`, `saturation_masked` = 1 where the file's mask knows;
     `dark_counts` shifts counts.
     """
 
@@ -47,6 +49,7 @@ class Modules:
     middle_read_ph: float = 0.0
     middle_switch_ph: float = 1e30
     low_read_ph: float = 0.0
+    spread_px: float = 0.0
     chip_gain: float = 0.0
     pixel_gain: float = 0.0
     offset_ph: float = 0.0
@@ -87,7 +90,7 @@ def expose_modules(
     stays with the detector of `unit` [B].
 
     Mean and variance of a trusted ordinary pixel: gain * mean + dark, and gain^2 (mean + read^2 + common^2 + line^2), times the
-    chip's and the pixel's own gain.
+    chip's and the pixel's own gain. `spread_px` leaves what an aperture sums as it is, so what can be seen is told without it.
     """
     if photons.device.type != "cpu" or len(photons) == 1:
         return _expose(photons, modules, where, seeds, unit)
@@ -103,7 +106,7 @@ def _expose(photons: torch.Tensor, d: Columns, where: Places, seeds: torch.Tenso
     level = poisson_of(mean, uniform_at(seeds, where.pixel, PHOTONS))
     if bool((read > 0).any()):
         level += normal_of(uniform_at(seeds, where.pixel, READING)).mul_(read)
-    level += _shared(d, where, seeds)
+    level = _spread(level, d) + _shared(d, where, seeds)
     clipped = level >= d.saturation_ph
     if bool(clipped.any()):
         level = torch.where(clipped, d.saturation_ph, level)
@@ -136,6 +139,17 @@ def _read_noise(mean: torch.Tensor, d: Columns, where: Places) -> torch.Tensor:
     if not bool((d.switch_ph < 1e29).any()):
         return first.expand(mean.shape)
     return torch.where(mean < d.switch_ph, first, torch.where(mean < d.middle_switch_ph, d.middle_read_ph, d.low_read_ph))
+
+
+def _spread(level: torch.Tensor, d: Columns) -> torch.Tensor:
+    """Levels [B H W] blurred by a Gaussian of five taps; at the border of a window as if it went on alike."""
+    if not bool((d.spread_px > 0).any()):
+        return level
+    taps = torch.exp(-0.5 * (torch.arange(-2.0, 3.0) / d.spread_px[:, 0].clamp(min=1e-3)) ** 2)
+    taps = taps / taps.sum(1, keepdim=True)
+    wider = pad(level[None], (2, 2, 2, 2), mode="replicate")
+    down = conv2d(wider, taps[:, None, :, None], groups=len(level))
+    return conv2d(down, taps[:, None, None, :], groups=len(level))[0]
 
 
 def _of_panel(values: torch.Tensor, where: Places) -> torch.Tensor:

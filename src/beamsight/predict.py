@@ -84,8 +84,7 @@ def predict_into(
 
     Raises CannotWrite where the record or a thumbnail cannot be written; what was written before stays whole.
     """
-    about = about_run(bundle, "", {})
-    with nullcontext() if store is None else keeping(store.folder, store.count, about, pictures) as keep:
+    with nullcontext() if store is None else keeping(store.folder, store.count, read_about(store.folder), pictures) as keep:
         for item, answer in answered(bundle, frames, tally, threshold, examine):
             if store is not None:
                 # The picture first: a line that is there is never looked at again.

@@ -83,6 +83,8 @@ def _rayonix(rng: Generator) -> dict[str, Any]:
     return {
         "gain": gain,
         "read_ph": _log(rng, 0.5, 3),
+        # The screen, and the correction of what the tapers distort.
+        "spread_px": rng.uniform(0.35, 0.75),
         "pixel_gain": _log(rng, 5e-3, 0.03),
         "dark_counts": rng.choice([0.0, rng.uniform(5, 40)]),
         "saturation_ph": 65535 / gain,

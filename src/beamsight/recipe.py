@@ -17,6 +17,8 @@ class Recipe:
     `learning_rate` at its peak, after `warmup` steps, then a cosine to zero; `precision` "bf16" or "fp32";
     `mirror` and `rotate` (quarter turns) only where the physics has the symmetry; `validate_every` steps;
     `patience` validations without a better score before training stops (0 = never), each on `validation` frames;
+    `wide`: every third batch after the warm-up has windows so many times as wide, and fewer by the square, for networks that take
+    any size (1 = none);
     with `max_hours` the cosine ends at that time if `steps` do not end it before (0 = no limit).
     """
 
@@ -36,3 +38,4 @@ class Recipe:
     patience: int = 6
     validation: int = 2000
     max_hours: float = 0.0
+    wide: int = 1

@@ -51,7 +51,7 @@ def hit_chart(bins: NDArray[np.int64], names: Sequence[str], size: int, frames: 
 
 
 def chance_chart(chances: NDArray[np.int64], name: str, sure: float) -> Chart:
-    """Frames by the probability of `name` [STEPS + 1], on scales of log odds and of log numbers; the unsure zone is shaded."""
+    """Frames by the probability of `name` [STEPS + 1], on scales of log odds and of log numbers; shaded where the unsure ones lie."""
     steps = len(chances) - 1
     limits = [1 / (1 + 10 ** -(k / A_DECADE)) for k in range(-DECADES * A_DECADE, DECADES * A_DECADE + 1)]
     numbers = [int(chances[a:b].sum()) for a, b in pairwise([0, *(math.ceil(steps * p - 1e-9) for p in limits), steps + 1])]
@@ -62,10 +62,12 @@ def chance_chart(chances: NDArray[np.int64], name: str, sure: float) -> Chart:
         for i, n in enumerate(numbers)
         if n
     ]
-    zone = bar("zone", _odds(1 - sure), _odds(sure), BOX.y(0), BOX.y(1), f"unsure: between {1 - sure:.4g} and {sure:.4g}")
+    zone = bar(
+        "zone", _odds(1 - sure), _odds(sure), BOX.y(0), BOX.y(1), f"what is unsure lies between {1 - sure:.4g} and {sure:.4g}"
+    )
     ticks = [(BOX.y(0), "0"), *((BOX.y(_log(10**n) / decades), f"{10**n:,}") for n in range(decades + 1))]
-    what = f"Frames by the probability of {name}. Between {1 - sure:.4g} and {sure:.4g} every frame is unsure."
-    legend = [("s0", "frames"), ("zone", "all are unsure here")]
+    what = f"Frames by the probability of {name}. What is unsure lies between {1 - sure:.4g} and {sure:.4g}."
+    legend = [("s0", "frames"), ("zone", "what is unsure lies here")]
     x_ticks = [(_odds(p), f"{p:g}") for p in TOLD]
     return Chart(f"Probability of {name}", what, f"probability of {name}", x_ticks, ticks, [zone, *bars], legend, BOX)
 

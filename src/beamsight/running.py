@@ -16,7 +16,7 @@ from typing import Any, cast
 from beamsight.answers import REPORT, Store, open_store, read_about
 from beamsight.bundle import Bundle
 from beamsight.console import ALL, NOTHING, SOME, Progress, closing, out, say, stoppable, table
-from beamsight.hits import Examiner, Looked, examining
+from beamsight.hits import NOTHING_ELSE, Examiner, Looked, examining
 from beamsight.predict import Tally, about_run, predict_into, write_tables
 from beamsight.report import summarise, title_of
 from beamsight.sources import Expected, read_frames
@@ -37,7 +37,7 @@ class Wanted:
     threshold: float | None = None
     workers: int | None = None
     cluster: str | None = None
-    looked: Looked = field(default_factory=Looked)
+    looked: Looked = NOTHING_ELSE
 
 
 @dataclass
@@ -113,17 +113,18 @@ def _here(run: _Run, tell: Callable[[str], None]) -> None:
     skip = cast("Collection[str]", store.done if store is not None else ())
     reading = {"size": run.bundle.fitted, "skip": skip, "expected": run.expected, **run.reading}
     told = (lambda answer: tell(answer.line())) if wanted.json else (lambda _: tell(""))
-    about = about_run(run.bundle, "", {}) | {"threshold": wanted.threshold}
-    with _examiner(run, about) as examine, closing_of(cast("Generator[Any]", read_frames(run.paths, **reading))) as frames:
+    with _examiner(run) as examine, closing_of(cast("Generator[Any]", read_frames(run.paths, **reading))) as frames:
         expected = (lambda: run.expected.frames, examine)
         predict_into(store, run.bundle, frames, run.tally, wanted.threshold, wanted.report, told, *expected)
 
 
-def _examiner(run: _Run, about: dict[str, Any]) -> AbstractContextManager[Examiner | None]:
+def _examiner(run: _Run) -> AbstractContextManager[Examiner | None]:
     """What looks at each frame beside the model: of frames that are seen as they are."""
     if run.bundle.fitted is not None:
         return nullcontext()
-    return examining(run.wanted.looked, bool(run.bundle.card.get("normal")), about, run.wanted.overwrite)
+    card, wanted = run.bundle.card, run.wanted
+    by = {"task": card["task"], "model": run.bundle.name, "threshold": wanted.threshold}
+    return examining(wanted.looked, bool(card.get("normal")), by, wanted.overwrite)
 
 
 def _over(run: _Run, tell: Callable[[str], None]) -> None:

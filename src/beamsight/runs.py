@@ -119,7 +119,7 @@ def _rest(rng: Generator, name: str, built: Layout) -> dict[str, Any]:
         "distance_m": distance,
         "modules": modules,
         "level_ph": level,
-        "blur_px": rng.uniform(0.5, 0.9) if name.startswith("Rayonix") else rng.uniform(0.2, 0.6),
+        "blur_px": rng.uniform(0.2, 0.6),
         "drift": np.stack([rng.normal(0, 0.25, 5), rng.uniform(0.2, 2, 5), rng.uniform(0, 1, 5)], 1),
     }
     return numbers | _crystal(rng) | _beam(rng) | _jet(rng) | {"background": _background(rng, level, side)}

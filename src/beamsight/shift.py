@@ -92,13 +92,13 @@ class Alarm:
 
 def _told(number: str, before: float, now: float) -> str:
     if number == "noise":
-        return f"the noise from pixel to pixel is {math.exp(now - before):.2g} times what it was"
+        return f"{_NAMED[number]} is {math.exp(now - before):.2g} times what it was"
     if number == "light":
-        return f"the light, in units of its noise, went from {math.sinh(before):.2g} to {math.sinh(now):.2g}"
+        return f"{_NAMED[number]}, went from {math.sinh(before):.2g} to {math.sinh(now):.2g}"
     if number in ("trusted", "empty"):
-        return f"the share of {number} pixels went from {before:.1%} to {now:.1%}"
+        return f"{_NAMED[number]} went from {before:.1%} to {now:.1%}"
     if number == "top":
-        return f"the pixels at the highest count went from {math.expm1(before):.0f} to {math.expm1(now):.0f} in sixteen"
+        return f"{_NAMED[number]} went from {math.expm1(before):.0f} to {math.expm1(now):.0f} of those looked at"
     where = number.removeprefix("part ").split(",")
     went = "a dead part" if math.isnan(now) else f"{now - before:+.2g}"
     return f"the light of the part in row {where[0]} and column {where[1]} of {GRID} x {GRID} changed against the rest ({went})"

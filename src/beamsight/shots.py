@@ -14,6 +14,7 @@ from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
 from beamsight.frame import Geometry, Panel
+from beamsight.modules import Modules
 from beamsight.physics.azimuth import texture
 from beamsight.physics.bragg import Camera, Grain, Pulse, Spots, brighter_neighbour, brightest, draw_pulse, spots
 from beamsight.physics.cells import draw_rotation
@@ -99,6 +100,11 @@ def draw_shot(seed: int, index: int) -> Shot:
     """The shot of example `index`: a pure function of (seed, index)."""
     number, frame = run_of(index)
     return shot_of(run_numbered(seed, number), frame, default_rng([seed, index, SHOT]))
+
+
+def modules_of(seed: int, index: int) -> Modules:
+    """What the chips do of the detector of the run that example `index` belongs to."""
+    return run_numbered(seed, run_of(index)[0]).modules
 
 
 def shot_of(run: Run, frame: int, rng: Generator) -> Shot:

@@ -13,11 +13,10 @@ from beamsight.blocks import Residual, convolve, halve
 from beamsight.contrast import BLOCK, Contrast
 
 CELL = BLOCK  # px: a side of the places that are told apart
-TILE = TILE_PX  # a side of the frames of which it is said whether they hold a spot
 EMBEDDING = 128
 FINE, MIDDLE, COARSE = 40, 56, 64
-# Which of the cells' logits, the highest first, tell how many spots there are: one, some, ten, many.
 NOWHERE, RARE = -20.0, -5.0  # logits where nothing is seen, and before anything is learnt
+# Which of the cells' logits, the highest first, tell how many spots there are: one, some, ten, many.
 RANKS = (1, 2, 3, 5, 8, 10, 12, 16, 24, 48)
 
 
@@ -66,13 +65,13 @@ def any_in_tile(places: Tensor | None) -> Tensor:
     """Truth of cells [N h w] (1, 0, NaN = doubtful) to that of tiles [N H/64 W/64]: one cell is enough; doubtful if it may be."""
     if places is None:
         raise ValueError("the task tells no places")
-    side = TILE // CELL
+    side = TILE_PX // CELL
     there, doubtful = (max_pool2d(v.float()[:, None], side)[:, 0] for v in (places.nan_to_num(), places.isnan()))
     return torch.where((there < 1) & (doubtful > 0), torch.nan, there)
 
 
 def tiles(cells: Tensor) -> Tensor:
     """Logits of cells [N h w] to logits [N H/64 W/64] that a tile holds a spot: one less the product of 1 - p."""
-    side = TILE // CELL
+    side = TILE_PX // CELL
     none = avg_pool2d(logsigmoid(-cells)[:, None], side)[:, 0] * side**2
     return torch.log(-torch.expm1(none.clamp(max=-1e-6))) - none

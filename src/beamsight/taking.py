@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 import torch
 
+from beamsight.contrast import BLOCK
 from beamsight.modules import ModulesExposed, expose_modules
 from beamsight.physics.backgrounds import passed, scattered
 from beamsight.physics.columns import Columns, rows_of
 from beamsight.physics.places import Places, places
-from beamsight.physics.spots import Seen, add_spots, counted_once, middles, see_spots
+from beamsight.physics.spots import Marks, Seen, add_spots, counted_once, middles, see_spots
 
 NAMES = ("miss", "weak", "hit")
 HIT = 10  # visible spots
@@ -68,7 +69,7 @@ def lit(shots: Columns, where: Places) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _lit(s: Columns, where: Places) -> tuple[torch.Tensor, torch.Tensor]:
     image, share = scattered(s, where.y, where.x), passed(s, where.y, where.x)
-    add_spots(image, s.spot_y, s.spot_x, s.spot_ph, s.spot_along, s.spot_across, where)
+    add_spots(image, _marks(s), where)
     return image.mul_(share).mul_(where.panel > 0), share
 
 
@@ -83,10 +84,11 @@ def take(shots: Columns, modules: Columns, shape: tuple[int, int], seeds: torch.
 
 
 def _seen(s: Columns, where: Places, share: torch.Tensor, e: ModulesExposed) -> Seen:
-    return see_spots(
-        s.spot_y, s.spot_x, s.spot_ph, s.spot_along, s.spot_across, where, share * where.area, e.photons, e.variance, e.limit,
-        e.usable,
-    )  # fmt: skip
+    return see_spots(_marks(s), where, share * where.area, e.photons, e.variance, e.limit, e.usable)
+
+
+def _marks(s: Columns) -> Marks:
+    return Marks(s.spot_y, s.spot_x, s.spot_ph, s.spot_along, s.spot_across)
 
 
 def visible_spots(shots: Columns, taken: Taken) -> torch.Tensor:
@@ -94,12 +96,12 @@ def visible_spots(shots: Columns, taken: Taken) -> torch.Tensor:
     return counted_once(taken.seen.visible, shots.spot_near)
 
 
-def cells(shots: Columns, taken: Taken, side: int = 8) -> torch.Tensor:
+def cells(shots: Columns, taken: Taken, side: int = BLOCK) -> torch.Tensor:
     """[B H/side W/side] which squares of `side` px hold the middle of a visible spot: 1, 0, and NaN where one is doubtful."""
     frames, height, width = taken.where.y.shape
     marked = torch.zeros(frames, height // side + 1, width // side + 1)
     for which, mark in ((taken.seen.may, torch.nan), (taken.seen.visible, 1.0)):
-        frame, row, column = middles(shots.spot_y, shots.spot_x, which, taken.where)
+        frame, row, column = middles(_marks(shots), which, taken.where)
         marked[frame, row // side, column // side] = mark
     return marked[:, : height // side, : width // side]
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,14 +43,16 @@ class Tags:
 
     def probability(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """[... T] logits to [... T] probabilities, each name by itself."""
-        return np.asarray(1 / (1 + np.exp(-np.clip(logits, -60, 60))), np.float32)
+        return np.asarray(sigmoid(logits), np.float32)
 
 
 @dataclass(frozen=True)
 class OneOf:
-    """Exactly one of `names` holds. Truth: the name, or None where it is doubtful."""
+    """Exactly one of `names` holds. Truth: the name, or None where it is doubtful. To take a name `between` two others for one of
+    them, or one of them for it, is no mistake that makes an answer unsure."""
 
     names: tuple[str, ...]
+    between: tuple[str, ...] = ()
 
     @property
     def width(self) -> int:
@@ -70,10 +73,22 @@ class OneOf:
         """The most probable name; thresholds do not enter."""
         return self.names[int(np.argmax(probability))]
 
+    def sureness(self, probability: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        """[N T] probabilities to how sure the most probable names are [N]: one less the chance of what contradicts them."""
+        apart = np.array([name not in self.between for name in self.names])
+        best = probability.argmax(1)
+        against = (probability * apart).sum(1) - np.where(apart[best], probability.max(1), 0.0)
+        return np.asarray(np.where(apart[best], 1 - against, 1.0))
+
     def probability(self, logits: NDArray[np.float32]) -> NDArray[np.float32]:
         """[... T] logits to [... T] probabilities that sum to one."""
         e = np.exp(logits - logits.max(axis=-1, keepdims=True))
         return np.asarray(e / e.sum(axis=-1, keepdims=True), np.float32)
+
+
+def sigmoid(logits: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """[...] logits to [...] probabilities, each by itself; without overflow."""
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -60, 60))))
 
 
 Target = Tags | OneOf

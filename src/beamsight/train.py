@@ -25,7 +25,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 from beamsight.ahead import keep_memory, made_ahead
 from beamsight.checkpoint import CHECKPOINT, Said, State, begin_with, keep_best, kept_in, prepare, restore, save
 from beamsight.evaluate import average_precision, mean
-from beamsight.examples import Examples, Source, Viewed, shown
+from beamsight.examples import Examples, Source, Viewed, fewest, shown
 from beamsight.frame import Frame
 from beamsight.networks import build_network, judged
 from beamsight.parallel import (
@@ -82,7 +82,7 @@ def train(
     called, recipe, folder = time.monotonic(), recipe or task.recipe, Path(out)
     limit = called + 3600 * stop_after_hours if stop_after_hours > 0 else math.inf
     keep_memory()
-    with joined(recipe.batch):
+    with joined(fewest(recipe)):
         said = from_first(lambda: prepare(folder, task.name, recipe, frames, resume))
         with said_once():
             state = start(task.target, recipe, _device())
@@ -147,6 +147,10 @@ def learn(state: State, view: nn.Module, examples: Examples, target: Target, rec
     """One step on a batch, or on this process's share of it; gives its part of the loss, a number."""
     torch.manual_seed(int(default_rng([recipe.seed, state.step, DROPOUT]).integers(2**63)))
     state.network.train()
+    if examples.counts.shape[-1] > recipe.size:  # too few frames to take means over
+        norms = [part for part in state.network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
+        for norm in norms:
+            norm.eval()
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(state, recipe)
     found = look(state.network, view, examples, recipe, half_hidden(examples.centre, recipe.batch))
@@ -175,15 +179,15 @@ def look(network: nn.Module, view: nn.Module, examples: Examples, recipe: Recipe
     seen = shown(examples, view, half) if examples.seen is None else examples.seen
     with torch.autocast(examples.counts.device.type, torch.bfloat16, enabled=half):
         logits, _, *more = judged(network, seen.permute(0, 3, 1, 2), examples.counts, examples.mask.float(), centre)
-    kind = "cells" if isinstance(network, Spots) else "centre"
-    return Found(logits.float(), **dict(zip([kind], more, strict=False)))
+    told = more[0] if more else None
+    return Found(logits.float(), cells=told) if isinstance(network, Spots) else Found(logits.float(), centre=told)
 
 
 def half_hidden(centre: Tensor, batch: int) -> Tensor:
     """Centres [B 2] as files give them: a third of a pixel off, some by many, and in half of the frames not at all; drawn for
     all of a `batch`, of which these may be one process's share."""
-    normal = torch.randn(batch, 2, device=centre.device)[mine()]
-    hidden, wrong, size = torch.rand(3, batch, 1, device=centre.device)[:, mine()]
+    normal = torch.randn(batch, 2, device=centre.device)[mine()][: len(centre)]
+    hidden, wrong, size = torch.rand(3, batch, 1, device=centre.device)[:, mine()][:, : len(centre)]
     far = WRONG_PX[0] * (WRONG_PX[1] / WRONG_PX[0]) ** size * normal / normal.norm(dim=1, keepdim=True).clamp(min=1e-6)
     off = centre + torch.where(wrong < WRONG, far, OFF_PX * normal)
     return torch.where(hidden < 0.5, torch.nan, off)

@@ -19,6 +19,17 @@ APERTURE = 1.6  # standard deviations to sum over: the best for a Gaussian on ev
 
 
 @dataclass(frozen=True)
+class Marks:
+    """Spots [B N] at `y`, `x` px from the beam, of `photons` each (0 = none); sd `along` and `across` the radius, px."""
+
+    y: torch.Tensor
+    x: torch.Tensor
+    photons: torch.Tensor
+    along: torch.Tensor
+    across: torch.Tensor
+
+
+@dataclass(frozen=True)
 class Stamps:
     """The pixels under some spots of one size [M S]: `frame` [M] and `spot` [M] they belong to, `pixel` [M S] in the flattened
     image [B H W], `share` of the spot's light on each (0 off the panel or the window), `inside` True within the aperture."""
@@ -30,20 +41,19 @@ class Stamps:
     inside: torch.Tensor
 
 
-def stamps(
-    y: torch.Tensor, x: torch.Tensor, present: torch.Tensor, along: torch.Tensor, across: torch.Tensor, where: Places
-) -> Iterator[Stamps]:
-    """The stamps of spots [B N] at y, x px from the beam, `present` or not, of width `along` and `across` the radius (sd, px).
+def stamps(marks: Marks, where: Places) -> Iterator[Stamps]:
+    """The stamps of the spots that have light.
 
     A spot at a border has a stamp on each panel that it reaches. Pixels take the light at their middle, of a Gaussian widened by
     their own size (variance 1/12), made to sum to 1.
     """
+    y, x = marks.y, marks.x
     if y.is_meta:
         return
-    along, across = (along * along + 1 / 12).sqrt(), (across * across + 1 / 12).sqrt()
+    along, across = ((width * width + 1 / 12).sqrt() for width in (marks.along, marks.across))
     half = (CUT * along.maximum(across)).ceil().clamp(max=HALVES[-1])
     row, column = stored(where.panels, y, x)
-    frame, spot, panel = _met(row, column, half, where, present).nonzero().unbind(1)
+    frame, spot, panel = _met(row, column, half, where, marks.photons > 0).nonzero().unbind(1)
     size = half[frame, spot]
     radius = torch.hypot(y, x).clamp(min=1e-6)
     numbers = torch.stack([y / radius, x / radius, along, across], 2)[frame, spot]
@@ -93,20 +103,11 @@ def _stamped(
     return Stamps(frame, spot, pixel, light * on, ((apart <= APERTURE**2) | middle) & on)
 
 
-def add_spots(
-    image: torch.Tensor,
-    y: torch.Tensor,
-    x: torch.Tensor,
-    photons: torch.Tensor,
-    along: torch.Tensor,
-    across: torch.Tensor,
-    where: Places,
-) -> torch.Tensor:
-    """`image` [B H W] with the light of spots [B N] added in place: `photons` each, at y, x px from the beam, of width `along`
-    and `across` the radius (sd, px)."""
+def add_spots(image: torch.Tensor, marks: Marks, where: Places) -> torch.Tensor:
+    """`image` [B H W] with the light of spots added in place."""
     flat = image.view(-1)
-    for s in stamps(y, x, photons > 0, along, across, where):
-        flat.index_add_(0, s.pixel.flatten(), (s.share * photons[s.frame, s.spot, None]).flatten())
+    for s in stamps(marks, where):
+        flat.index_add_(0, s.pixel.flatten(), (s.share * marks.photons[s.frame, s.spot, None]).flatten())
     return image
 
 
@@ -125,11 +126,7 @@ class Seen:
 
 
 def see_spots(
-    y: torch.Tensor,
-    x: torch.Tensor,
-    photons: torch.Tensor,
-    along: torch.Tensor,
-    across: torch.Tensor,
+    marks: Marks,
     where: Places,
     passed: torch.Tensor,
     mean: torch.Tensor,
@@ -145,12 +142,12 @@ def see_spots(
     together reach `least_count` of the background and the signal is 5 % of it: a search of 4 million pixels then finds one such
     excess in a hundred frames without spots.
     """
-    shape = photons.shape
-    sums = torch.zeros(3, photons.numel())
+    shape = marks.photons.shape
+    sums = torch.zeros(3, marks.photons.numel())
     flat, other = mean.flatten(), variance.expand(mean.shape).flatten()
     most, can = limit.expand(mean.shape).flatten(), usable.expand(mean.shape).flatten()
-    for s in stamps(y, x, photons > 0, along, across, where):
-        own = s.share * photons[s.frame, s.spot, None] * passed.expand(mean.shape).flatten()[s.pixel]
+    for s in stamps(marks, where):
+        own = s.share * marks.photons[s.frame, s.spot, None] * passed.expand(mean.shape).flatten()[s.pixel]
         rest = (flat[s.pixel] - own).clamp(min=0.0)
         signal = ((rest + own).minimum(most[s.pixel]) - rest).clamp(min=0.0)
         counts = s.inside & can[s.pixel]
@@ -169,14 +166,12 @@ def counted_once(visible: torch.Tensor, neighbour: torch.Tensor) -> torch.Tensor
     return (visible & ~higher).sum(1)
 
 
-def middles(
-    y: torch.Tensor, x: torch.Tensor, which: torch.Tensor, where: Places
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def middles(marks: Marks, which: torch.Tensor, where: Places) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Frame [M], row [M] and column [M] of the window's pixel nearest to the middle of each of the spots that `which` [B N]
     marks, those left out that lie outside the window."""
     frame, spot = which.nonzero().unbind(1)
     panels = where.panels[frame]
-    row, column = (v[:, 0] for v in stored(panels, y[frame, spot, None], x[frame, spot, None]))
+    row, column = (v[:, 0] for v in stored(panels, marks.y[frame, spot, None], marks.x[frame, spot, None]))
     inside = [v.maximum(panels[..., a]).minimum(panels[..., b] - 1) for v, a, b in ((row, Y0, Y1), (column, X0, X1))]
     # A spot in a gap is told at the nearest panel.
     away = (row - inside[0]).abs() + (column - inside[1]).abs() + torch.where(panels[..., Y1] > 0, 0.0, torch.inf)

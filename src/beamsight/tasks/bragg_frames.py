@@ -9,36 +9,30 @@ from __future__ import annotations
 
 import torch
 
-from beamsight.modules import Modules
+from beamsight.answer import TILE_PX
 from beamsight.physics.columns import Columns
 from beamsight.recipe import Recipe
-from beamsight.runs import indices_of, run_of
-from beamsight.shots import draw_shot, place, run_numbered
+from beamsight.runs import indices_of
+from beamsight.shots import draw_shot, modules_of, place
 from beamsight.taking import Taken, cells, render, take
 from beamsight.targets import OneOf
 from beamsight.task import Task
 
-TILE = 64  # px
 ENOUGH = 3  # tiles with spots make a pattern, as Ushizima et al. have it
-
-
-def detector(seed: int, index: int) -> Modules:
-    """The chips of the run that example `index` belongs to."""
-    return run_numbered(seed, run_of(index)[0]).modules
 
 
 def label(shots: Columns, taken: Taken) -> torch.Tensor:
     """[B 2]: a pattern shows spots in three tiles or more, its absence in none; one or two are doubtful."""
-    held = (cells(shots, taken, TILE) == 1).sum((1, 2))
+    held = (cells(shots, taken, TILE_PX) == 1).sum((1, 2))
     there = torch.stack([held == 0, held >= ENOUGH], 1).float()
     return torch.where(((held > 0) & (held < ENOUGH))[:, None], torch.nan, there)
 
 
 TASK = Task(
     "bragg-frames", "Which 64 x 64 px frames of the image hold Bragg spots?", OneOf(("no pattern", "Bragg spots")), (512, 512),
-    draw_shot, place, render, detector, label,
+    draw_shot, place, render, modules_of, label,
     expose=take, locate=cells, run=indices_of, views=("contrast",),
-    recipe=Recipe(view="contrast", network="spots", size=512, batch=16, mirror=True, rotate=True, validate_every=1000,
+    recipe=Recipe(view="contrast", network="spots", size=384, batch=16, wide=4, mirror=True, rotate=True, validate_every=1000,
                   validation=1024, patience=0),
     references=("D. Ushizima et al., New York Scientific Data Summit (2016): frames with Bragg spots, case II",),
 )  # fmt: skip

@@ -12,11 +12,10 @@ from __future__ import annotations
 import torch
 from torch.nn.functional import one_hot
 
-from beamsight.modules import Modules
 from beamsight.physics.columns import Columns
 from beamsight.recipe import Recipe
-from beamsight.runs import indices_of, run_of
-from beamsight.shots import draw_shot, place, run_numbered
+from beamsight.runs import indices_of
+from beamsight.shots import draw_shot, modules_of, place
 from beamsight.taking import NAMES, Taken, cells, render, take, verdict, visible_spots
 from beamsight.targets import OneOf
 from beamsight.task import Task
@@ -30,20 +29,15 @@ SWEEPS = {
 }
 
 
-def detector(seed: int, index: int) -> Modules:
-    """The chips of the run that example `index` belongs to."""
-    return run_numbered(seed, run_of(index)[0]).modules
-
-
 def label(shots: Columns, taken: Taken) -> torch.Tensor:
     """[B 3]: a miss shows no spot, a hit ten or more; what lies between is weak."""
     return one_hot(verdict(visible_spots(shots, taken)).long(), len(NAMES)).float()
 
 
 TASK = Task(
-    "xfel-hits", "Did the pulse hit a crystal?", OneOf(NAMES), (512, 512), draw_shot, place, render, detector, label,
-    expose=take, locate=cells, run=indices_of, views=("contrast",),
-    recipe=Recipe(view="contrast", network="spots", size=512, batch=16, mirror=True, rotate=True, validate_every=1000,
+    "xfel-hits", "Did the pulse hit a crystal?", OneOf(NAMES, between=NAMES[1:2]), (512, 512), draw_shot, place, render,
+    modules_of, label, expose=take, locate=cells, run=indices_of, views=("contrast",),
+    recipe=Recipe(view="contrast", network="spots", size=384, batch=16, wide=4, mirror=True, rotate=True, validate_every=1000,
                   validation=1024, patience=0),
     sweeps=SWEEPS,
     references=(
