@@ -30,7 +30,7 @@ demo: $(VENV)/demo.stamp
 	$(BIN)/beamsight demo
 
 test: $(VENV)/test.stamp
-	$(ONE_THREAD) $(BIN)/python -m pytest
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
