@@ -44,7 +44,7 @@ answers = st.builds(
     Answer,
     key=st.text(),
     answer=names | st.text(),
-    probability=st.dictionaries(st.text(), st.floats(0, 1).map(lambda p: round(p, 4)), max_size=3),
+    probability=st.dictionaries(st.text(), st.floats(0, 1).map(lambda p: round(p, 5)), max_size=3),
     doubtful=names,
     seconds=st.floats(0, 10).map(lambda s: round(s, 5)),
 ) | st.builds(Answer, key=st.text(), error=st.text())

@@ -137,7 +137,7 @@ def test_numbers_on_the_page_are_those_of_the_record(tmp_path: Path) -> None:
     for said, chance, end in (
         ("hit", lambda p: 1 - p, "miss or weak"), ("miss", lambda p: p, "hit"), (UNSURE, lambda p: p, "hit")
     ):  # fmt: skip
-        chances = [chance(round(a.probability["hit"], 4)) for a in given if a.answer == said]
+        chances = [chance(round(a.probability["hit"], 5)) for a in given if a.answer == said]
         below = np.cumsum(convolved(chances))
         low, high = (int(np.searchsorted(below, share)) for share in (0.025, 0.975))
         called = "unsure frames" if said == UNSURE else f"frames called {said}"
@@ -151,7 +151,7 @@ def test_numbers_on_the_page_are_those_of_the_record(tmp_path: Path) -> None:
 def test_calibrated_probabilities_tell_how_many_hits_are_missed() -> None:
     # The truth of each frame is drawn anew from what was said of it: nineteen of twenty intervals hold it.
     rng, run = default_rng(5), [a for a in answers(2000, rate=0.2) if a.answer == UNSURE]
-    chances = np.array([round(a.probability["hit"], 4) for a in run])
+    chances = np.array([round(a.probability["hit"], 5) for a in run])
     told = expected(chances, np.ones(len(chances), np.int64))
     truths = (rng.random((4000, len(chances))) < chances).sum(1)
     assert 0.945 <= ((truths >= told.low) & (truths <= told.high)).mean() <= 0.985
@@ -277,7 +277,7 @@ def test_pictures_of_the_least_certain_are_kept_and_are_the_same_after_a_stop(tm
     for part in (run[:90], run[:91], run[:150], run):
         kept_of(tmp_path / "parts", part)
     given = [(n, a) for n, a in enumerate(run) if a.error is None]
-    surest = sorted(given, key=lambda entry: (round(max(entry[1].probability.values()), 4), entry[0]))
+    surest = sorted(given, key=lambda entry: (round(max(entry[1].probability.values()), 5), entry[0]))
     least = sorted(n for n, _ in surest[:MOST])
     apart = sorted(n for n, a in given if (a.reasons or {})["agree"] is False)
     assert len(apart) < MOST
@@ -336,5 +336,5 @@ def test_a_run_of_a_model_that_may_be_unsure_has_all_of_it(tmp_path: Path) -> No
     trusted = sum(f.mask.astype(int) for f in hits)
     assert mean[0].image == pytest.approx(sum(np.where(f.mask, f.image, 0) for f in hits) / np.maximum(trusted, 1), rel=1e-5)
     assert f"Of {len(hits)} frames called {MODEL_NAMES[-1]}" in page
-    least = sorted(range(60), key=lambda n: (round(max(given[n].probability.values()), 4), n))[:MOST]
+    least = sorted(range(60), key=lambda n: (round(max(given[n].probability.values()), 5), n))[:MOST]
     assert pictures(folder)[LEAST] == sorted(least)

@@ -55,7 +55,7 @@ class Answer:
         if self.error is not None:
             return json.dumps({"key": self.key, "error": self.error}, ensure_ascii=False)
         values = asdict(self) | {
-            "probability": {k: round(v, 4) for k, v in self.probability.items()},
+            "probability": {k: round(v, 5) for k, v in self.probability.items()},
             "seconds": round(self.seconds, 5),
         }
         del values["error"]

@@ -24,7 +24,7 @@ def ranks(answer: Answer) -> dict[str, float]:
     and peaks disagree, those first that the network is surest of."""
     if answer.error is not None or not answer.probability:
         return {}
-    highest = round(max(answer.probability.values()), 4)
+    highest = round(max(answer.probability.values()), 5)
     differs = (answer.reasons or {}).get("agree") is False
     return {LEAST: highest} | ({APART: -highest} if differs else {})
 

@@ -28,7 +28,7 @@ from beamsight.seen import Seen, seen
 from beamsight.shift import ENOUGH, FIRST, STATE, Watch
 
 BINS, FEWEST = 200, 25  # of a course at most, and frames in one at least
-STEPS = 10_000  # of a probability that is told with four decimals
+STEPS = 100_000  # of a probability that is told with five decimals
 BLOCK = 1024  # states that are followed at once
 POWDER_PX, POWDER_QUALITY = 448, 80
 
