@@ -51,7 +51,7 @@ def hit_chart(bins: NDArray[np.int64], names: Sequence[str], size: int, frames: 
 
 
 def chance_chart(chances: NDArray[np.int64], name: str, sure: float) -> Chart:
-    """Frames by the probability of `name` [STEPS + 1], on scales of log odds and log numbers; shaded where the unsure ones lie."""
+    """Frames by the probability of `name` [STEPS + 1], on scales of log odds and log numbers; shaded where unsure ones lie."""
     steps = len(chances) - 1
     limits = [1 / (1 + 10 ** -(k / A_DECADE)) for k in range(-DECADES * A_DECADE, DECADES * A_DECADE + 1)]
     numbers = [int(chances[a:b].sum()) for a, b in pairwise([0, *(math.ceil(steps * p - 1e-9) for p in limits), steps + 1])]
