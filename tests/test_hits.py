@@ -19,6 +19,7 @@ from beamsight.hits import Looked, agree, examining, saturated_px
 from beamsight.task import make_frame
 from formats import nxmx
 from toy_spots import TOY_SPOTS, trained
+from toy_spots import run as indices
 
 NUMBER = 12
 PEAKS = ["--peak-threshold", "5", "--min-snr", "5", "--min-pix-count", "2", "--min-peaks", "1"]
@@ -116,6 +117,24 @@ def test_saturated_pixels_stand_at_one_height() -> None:
     image[10:12, 20:25] = 4095
     assert saturated_px(frame(image)) == 10
     assert saturated_px(frame(np.zeros((64, 64)))) == 0
+
+
+def test_a_change_along_the_run_is_said_once_while_it_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    numbers = list(indices(5))  # of one run
+    images = np.stack([make_frame(TOY_SPOTS, 12, i).image.clip(0) for i in numbers])
+    images = np.concatenate([images, images])
+    calm = ["predict", str(trained()), "-o", str(tmp_path / "calm"), "-q", "--no-report"]
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    assert run([*calm, str(nxmx(tmp_path / "a", np.rint(images).astype("u4")))]) == 0
+    assert "changed" not in capsys.readouterr().err
+    images[len(numbers) :] *= 3  # the gain
+    broken = [str(tmp_path / "broken") if part.endswith("calm") else part for part in calm]
+    assert run([*broken, str(nxmx(tmp_path / "b", np.rint(images).astype("u4")))]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "changed" in line]
+    assert len(said) == 1
+    after = int(said[0].split("after ")[1].split(" frames")[0])
+    assert len(numbers) < after < len(numbers) + 100
 
 
 def test_frames_are_watched_where_the_card_knows_normal_runs() -> None:

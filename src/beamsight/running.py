@@ -13,13 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
+
+from beamsight.answer import Answer
 from beamsight.answers import REPORT, Store, open_store, read_about
 from beamsight.bundle import Bundle
 from beamsight.console import ALL, NOTHING, SOME, Progress, closing, out, say, stoppable, table
 from beamsight.hits import NOTHING_ELSE, Examiner, Looked, examining
 from beamsight.predict import Tally, about_run, predict_into, write_tables
 from beamsight.report import summarise, title_of
+from beamsight.shift import Alarm, Watch
 from beamsight.sources import Expected, read_frames
+
+WATCHED = 16  # frames between two looks whether a run has changed
 
 
 @dataclass(frozen=True)
@@ -112,10 +118,35 @@ def _here(run: _Run, tell: Callable[[str], None]) -> None:
     store, wanted = run.store, run.wanted
     skip = cast("Collection[str]", store.done if store is not None else ())
     reading = {"size": run.bundle.fitted, "skip": skip, "expected": run.expected, **run.reading}
-    told = (lambda answer: tell(answer.line())) if wanted.json else (lambda _: tell(""))
+    watch = _guard(run.bundle.card.get("normal"))
+
+    def told(answer: Answer) -> None:
+        tell(answer.line() if wanted.json else "")
+        watch(answer)
+
     with _examiner(run) as examine, closing_of(cast("Generator[Any]", read_frames(run.paths, **reading))) as frames:
         expected = (lambda: run.expected.frames, examine)
         predict_into(store, run.bundle, frames, run.tally, wanted.threshold, wanted.report, told, *expected)
+
+
+def _guard(normal: dict[str, Any] | None) -> Callable[[Answer], None]:
+    """Takes answers, and says it once where frames are no longer like the first of this call."""
+    if not normal:
+        return lambda _: None
+    run, waiting, raised = Watch(normal), list[Any](), list[Alarm]()
+
+    def look(answer: Answer) -> None:
+        if answer.state is None or raised:
+            return
+        waiting.append(answer.state)
+        if len(waiting) == WATCHED:
+            run.follow(np.array(waiting, np.float64))
+            waiting.clear()
+            if run.alarm is not None:
+                raised.append(run.alarm)
+                say(f"beamsight: the run has changed: {run.alarm.words}")
+
+    return look
 
 
 def _examiner(run: _Run) -> AbstractContextManager[Examiner | None]:
