@@ -28,6 +28,7 @@ from beamsight.parallel import from_first, is_first
 from beamsight.recipe import Recipe
 
 RUN, CHECKPOINT, BEST = "run.json", "checkpoint.safetensors", "best.safetensors"
+ANSWERS = "head."  # the part of a network that depends on what is asked
 VIEW_PARTS = ("orders.",)  # of a network that rests on more views than the one whose weights it begins with
 # How long it may run does not change what is learnt at a step.
 FREE = {"max_hours", "patience"}
@@ -121,7 +122,8 @@ def _restored(state: State, path: Path, content: bytes, said: Said | None) -> by
 
 
 def begin_with(state: State, folder: Path) -> None:
-    """Give a training that has not begun the weights of a run or a model; what a network with fewer views lacks stays as it is.
+    """Give a training that has not begun the weights of a run or a model; what a network with fewer views lacks, or one of
+    another question answers with, stays as it is.
 
     Raises CannotRead where they are none for it.
     """
@@ -135,10 +137,16 @@ def _begun(state: State, path: Path, weights: dict[str, Tensor] | None) -> dict[
     try:
         weights = weights or load_file(path)
         for network in (state.network, state.average):
-            network.load_state_dict(_filled(weights, network.state_dict()))
+            network.load_state_dict(_filled(_asked(weights, network.state_dict()), network.state_dict()))
     except (OSError, SafetensorError, RuntimeError) as error:
         raise CannotRead(f"{path}: no weights for this network ({str(error).splitlines()[0]}); name a run or a model") from None
     return weights
+
+
+def _asked(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`weights` with an `own` last layer where that of another question has other answers."""
+    others = any(name.startswith(ANSWERS) and name in own and own[name].shape != v.shape for name, v in weights.items())
+    return {name: own.get(name, v) if others and name.startswith(ANSWERS) else v for name, v in weights.items()}
 
 
 def _filled(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -126,7 +126,8 @@ def train(
     frames
         Learn from these frames, made by `beamsight simulate`, in place of fresh ones.
     start
-        Begin with the weights of this task's model, model folder or run, in place of random ones.
+        Begin with the weights of this task's model, model folder or run, in place of random ones; of another
+        task's with all but its last layer.
     stop_after
         Hours after which to keep a checkpoint and end, before a scheduler kills; the same command goes on.
     ahead
