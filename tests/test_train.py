@@ -16,6 +16,7 @@ from beamsight.checkpoint import BEST, CHECKPOINT, begin_with, restore, save
 from beamsight.errors import BeamsightError, CannotRead, CannotWrite
 from beamsight.examples import TEST, TRAINING, VALIDATION, Examples, Source, positions, simulate, simulated, turned
 from beamsight.recipe import Recipe
+from beamsight.targets import Tags
 from beamsight.train import answers, centre_loss, half_hidden, learn, learning_rate, loss_of, start, train
 from beamsight.trainlog import LOG
 from beamsight.views import build_view
@@ -242,7 +243,7 @@ def test_a_training_can_begin_with_the_weights_of_another(tmp_path: Path) -> Non
 
 
 def test_a_training_can_begin_with_what_another_question_taught(tmp_path: Path) -> None:
-    state, other = start(TOY.target, SHORT), start(TOY_ONE.target, replace(SHORT, seed=5))
+    state, other = start(TOY.target, SHORT), start(Tags(("a", "b", "c", "d", "e")), replace(SHORT, seed=5))
     save_file({k: v.contiguous() for k, v in state.network.state_dict().items()}, tmp_path / BEST)
     own = {k: v.clone() for k, v in other.network.state_dict().items()}
     begin_with(other, tmp_path)
