@@ -10,16 +10,20 @@ import numpy as np
 import pytest
 import torch
 
+from beamsight.ahead import made_ahead
 from beamsight.answer import UNSURE, from_line
 from beamsight.bundle import Bundle, load
 from beamsight.calibrate import sure_from
-from beamsight.examples import positions, simulated, turned
+from beamsight.errors import BeamsightError
+from beamsight.examples import Source, fewest, positions, simulated, turned
 from beamsight.frame import Frame, Geometry
 from beamsight.shift import STATE
 from beamsight.spots import any_in_tile, tiles
 from beamsight.targets import OneOf
 from beamsight.task import example, make_frame
-from toy_spots import CELL, SIDE, TOY_SPOTS, run, trained
+from beamsight.train import learn, start
+from beamsight.views import build_view
+from toy_spots import CELL, RECIPE, SIDE, TOY_SPOTS, run, trained
 
 
 @pytest.fixture(scope="module")
@@ -138,3 +142,21 @@ def test_the_card_says_what_a_stranger_needs(bundle: Bundle) -> None:
     assert card["view"] == "contrast"
     assert len(card["normal"]["drift"]) == len(STATE)
     assert card["normal"]["limit"] > 0
+
+
+def test_every_third_batch_has_fewer_and_wider_windows_and_leaves_the_means_alone() -> None:
+    recipe = replace(RECIPE, wide=2, batch=8, warmup=3, size=64)
+    source = Source(TOY_SPOTS, recipe)
+    assert [tuple(source.step(n).counts.shape) for n in range(7)] == [
+        (2, 128, 128) if n in (3, 6) else (8, 64, 64) for n in range(7)
+    ]
+    state, view = start(TOY_SPOTS.target, recipe), build_view("contrast")
+    means = {k: v.clone() for k, v in state.network.state_dict().items() if "running_mean" in k}
+    for number, same in ((3, True), (4, False)):
+        learn(state, view, source.step(number), TOY_SPOTS.target, recipe)
+        assert same == all(torch.equal(state.network.state_dict()[k], v) for k, v in means.items())
+    with made_ahead(source.step, 2, 5) as batches:
+        for number, batch in batches:
+            assert torch.equal(batch.counts, source.step(number).counts)
+    with pytest.raises(BeamsightError, match="a batch of 16 or more"):
+        fewest(replace(recipe, wide=4))
