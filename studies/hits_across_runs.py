@@ -1,6 +1,6 @@
 """Are hits told from misses in runs that a model never saw? Sensitivity and specificity run by run, as Li (2018) asks.
 
-    python studies/hits_across_runs.py --runs FOLDER [--model xfel-hits] [--frames 128] [--blanks 2000] [--steps 1200] [--quick]
+    python studies/hits_across_runs.py --runs FOLDER [--model xfel-hits] [--frames 96] [--blanks 2000] [--steps 1000] [--quick]
 
 Twelve simulated runs on twelve detectors: the published network and ours learn from six of them and are asked about all; the
 shipped model saw none. Then detectors and beamlines that a model never saw, measured frames, frames without crystal, and runs
@@ -178,8 +178,8 @@ def alarm_rows(found: Sequence[Watched]) -> list[Row]:
     ]
 
 
-def worst_frames(said: Mapping[int, Said], blanks: tuple[list[int], Said], path: Path, shown: int = 8) -> None:
-    """The frames that the shipped model decided wrongly and called sure, the surest first."""
+def worst_frames(said: Mapping[int, Said], blanks: tuple[list[int], Said], path: Path, shown: int = 8) -> str:
+    """A picture of the frames that the shipped model decided wrongly and called sure, the surest first; gives the page's link."""
     wrong = sorted(((sure, run, n) for run, of in said.items() for sure, n in of.wrong()), reverse=True)[:shown]
     frames = []
     for _, number, n in wrong:
@@ -189,8 +189,10 @@ def worst_frames(said: Mapping[int, Said], blanks: tuple[list[int], Said], path:
     for number, hit, answer in zip(blanks[0], blanks[1].hit, blanks[1].answer, strict=True):
         if answer == "hit" and len(frames) < shown:
             frames.append((blank(number), f"no crystal, P(hit) {hit:.3f}\nrun {number}"))
-    if frames:
-        titled_frames(frames, path)
+    if not frames:
+        return "There are none."
+    titled_frames(frames, path)
+    return f"![frames that were decided wrongly]({path.name})"
 
 
 def parsed() -> argparse.Namespace:
@@ -198,10 +200,10 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, required=True, help="folder of what is trained and answered")
     parser.add_argument("--model", default=TASK, help="the model that saw none of it, by name or folder")
-    parser.add_argument("--frames", type=int, default=128, help="of each run; half of those with more than 5 megapixels")
+    parser.add_argument("--frames", type=int, default=96, help="of each run; half of those with more than 5 megapixels")
     parser.add_argument("--blanks", type=int, default=2000, help="frames without crystal")
-    parser.add_argument("--steps", type=int, default=1200, help="of our short trainings, of 16 windows of 256 px")
-    parser.add_argument("--paper-steps", type=int, default=400, help="of the paper's network, of 100 crops")
+    parser.add_argument("--steps", type=int, default=1000, help="of our short trainings, of 16 windows of 256 px or one of 1024")
+    parser.add_argument("--paper-steps", type=int, default=300, help="of the paper's network, of 100 crops")
     parser.add_argument("--quick", action="store_true", help="small detectors, few frames, six steps; nothing kept in docs")
     return parser.parse_args()
 
@@ -265,9 +267,9 @@ def main() -> None:
     text = f"{asked_of}; {sizes.steps:,} steps of 16 windows of 256² a training, {sizes.paper_steps} of 100 crops of the paper's."
     show(figures, text)
     path = options.runs if options.quick else ROOT / "docs" / "studies"
-    worst_frames(found.said[SHIPPED], found.blanks, path / "hits_worst.webp")
+    picture = worst_frames(found.said[SHIPPED], found.blanks, path / "hits_worst.webp")
     if not options.quick:
-        publish(figures, "hits_across_runs", {"sizes": f"{text} On {machine()}.", **tables})
+        publish(figures, "hits_across_runs", {"sizes": f"{text} On {machine()}.", **tables, "worst": picture})
 
 
 if __name__ == "__main__":

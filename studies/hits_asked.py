@@ -59,8 +59,9 @@ class Sizes:
 
 def recipe_of(sizes: Sizes) -> Recipe:
     """The task's recipe for a short training on small windows, a third of the steps on wide ones."""
+    each = max(1, sizes.steps // 4)
     return replace(
-        find_task(TASK).recipe, steps=steps, size=256, warmup=min(100, steps // 4), validate_every=max(1, steps // 4),
+        find_task(TASK).recipe, steps=sizes.steps, size=256, warmup=min(100, each), validate_every=each,
         validation=min(256, sizes.chosen), patience=0, max_hours=0.0,
     )  # fmt: skip
 
@@ -160,9 +161,13 @@ def of_blanks(bundle: Bundle, n: int, folder: Path, most_px: float) -> tuple[lis
 
 
 def of_faults(bundle: Bundle, folder: Path, sizes: Sizes) -> list[Watched]:
-    """What a watch with a model's card says of normal runs and of such with faults, as they are drawn."""
+    """What a watch with a model's card says of normal runs and of such with faults, as they are drawn; nothing where the card
+    does not know what is normal."""
+    normal = bundle.card.get("normal")
+    if normal is None:
+        return []
+    print("watching runs", flush=True)
     runs = list(drawn(numbers_of(TEST)[: sizes.normal]))
-    normal = bundle.card["normal"]
     found = [watched(run, None, normal, folder) for run in runs]
     for fault in FAULTS:
         some = [run for run in runs if faulty(run, fault)][: sizes.faulty]
