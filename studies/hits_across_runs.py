@@ -240,12 +240,13 @@ def measured_all(options: argparse.Namespace, sizes: Sizes) -> Found:
 def tables_of(found: Found) -> dict[str, str]:
     """The tables of the page by their marks."""
     twelve_runs = [*found.known, *found.new]
+    every = [*twelve_runs, *found.layouts, *found.beamlines]
     of_twelve = {name: found.said[name] for name in (PAPER, SIX, SHIPPED)}
     apart = {name: found.said[name] for name in (APART, SHIPPED)}
     names = {name: together(of_runs(of, twelve_runs)) for name, of in of_twelve.items()}
     return {
         "runs": run_table(twelve_runs, found.known, of_twelve),
-        "conditions": condition_table([*twelve_runs, *found.layouts, *found.beamlines]),
+        "conditions": condition_table(list({run.number: run for run in every}.values())),
         "names": name_table(names),
         "layouts": run_table(found.layouts, (), apart),
         "beamlines": run_table(found.beamlines, (), apart),

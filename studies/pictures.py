@@ -88,12 +88,19 @@ def titled_frames(frames: Sequence[tuple[Frame, str]], path: Path, across: int =
 
 def _shrunk(frame: Frame) -> tuple[Floats, NDArray[np.bool_]]:
     """Counts and mask with at most SHOWN pixels a side: the highest of each block, and whether any of it is trusted."""
-    side = -(-max(frame.image.shape) // SHOWN)
-    counts = np.where(frame.mask, frame.image, -np.inf)
+    counts = _folded(np.where(frame.mask, frame.image, -np.inf))
+    side = -(-max(counts.shape) // SHOWN)
     for axis in (0, 1):
         counts = np.maximum.reduceat(counts, np.arange(0, counts.shape[axis], side), axis)
     mask = np.isfinite(counts)
     return np.where(mask, counts, 0).astype(float), mask
+
+
+def _folded(image: Floats) -> Floats:
+    """A stack of sensors in strips side by side, as many as make it about square."""
+    strips = max(1, round(float(np.sqrt(image.shape[0] / image.shape[1]))))
+    wider = np.pad(image, ((0, -len(image) % strips), (0, 0)), constant_values=-np.inf)
+    return np.concatenate(np.split(wider, strips), 1)
 
 
 def show_frame(axis: Any, counts: Floats, mask: NDArray[np.bool_]) -> None:
