@@ -1,4 +1,4 @@
-"""Pictures of the study of tags: sensitivity against detectability, and the frames that were answered worst."""
+"""Pictures of the studies: sensitivity against detectability, and the frames that were answered worst."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -15,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from numpy.typing import NDArray
 
+from beamsight.frame import Frame
 from beamsight.task import Batch, Task, example, exposures, make_batch
 from beamsight.tasks.scattering_tags.label import exposed_films
 from beamsight.tasks.scattering_tags.polar import polar
@@ -22,6 +23,7 @@ from beamsight.tasks.scattering_tags.systems import systems
 
 Floats = NDArray[np.float64]
 
+SHOWN = 300  # px a side of a picture among others
 EDGES = np.arange(-0.5, 4.01, 0.25)  # of log10 d'
 
 
@@ -54,7 +56,7 @@ def sensitivity_curve(
     axes.text(0.5, 0.95, "absent", fontsize=8, color="0.4")
     axes.text(3.2, 0.95, "doubtful", fontsize=8, color="0.4")
     axes.text(11, 0.95, "present, if contrast is 5 %", fontsize=8, color="0.4")
-    _keep(figure, path)
+    keep_figure(figure, path)
 
 
 def worst_frames(task: Task, seed: int, said: Floats, truth: Floats, path: Path, shown: int = 18) -> None:
@@ -65,13 +67,44 @@ def worst_frames(task: Task, seed: int, said: Floats, truth: Floats, path: Path,
     for axis, tag in zip(axes.flat, tags, strict=True):
         index = int(wrong[:, tag].argmax())
         batch = make_batch(task, seed, [index])
-        _show(axis, batch.counts[0].numpy(), batch.mask[0].numpy())
+        show_frame(axis, batch.counts[0].numpy(), batch.mask[0].numpy())
         verb = "missed" if truth[index, tag] == 1 else "claimed"
         axis.set_title(f"{task.target.names[tag]}\n{verb}, p = {said[index, tag]:.2f}, frame {index}", fontsize=8)
-    _keep(figure, path)
+    keep_figure(figure, path)
 
 
-def _show(axis: Any, counts: Floats, mask: NDArray[np.bool_]) -> None:
+def titled_frames(frames: Sequence[tuple[Frame, str]], path: Path, across: int = 4) -> None:
+    """Whole frames of any size with a title each; of what is shrunk the brightest pixels stay, so that spots do."""
+    down = max(1, -(-len(frames) // across))
+    figure, axes = plt.subplots(down, across, figsize=(3 * across, 3.3 * down), layout="constrained", squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, (frame, title) in zip(axes.flat, frames, strict=False):
+        axis.set_axis_on()
+        show_frame(axis, *_shrunk(frame))
+        axis.set_title(title, fontsize=8)
+    keep_figure(figure, path)
+
+
+def _shrunk(frame: Frame) -> tuple[Floats, NDArray[np.bool_]]:
+    """Counts and mask with at most SHOWN pixels a side: the highest of each block, and whether any of it is trusted."""
+    counts = _folded(np.where(frame.mask, frame.image, -np.inf))
+    side = -(-max(counts.shape) // SHOWN)
+    for axis in (0, 1):
+        counts = np.maximum.reduceat(counts, np.arange(0, counts.shape[axis], side), axis)
+    mask = np.isfinite(counts)
+    return np.where(mask, counts, 0).astype(float), mask
+
+
+def _folded(image: Floats) -> Floats:
+    """A stack of sensors in strips side by side, as many as make it about square."""
+    strips = max(1, round(float(np.sqrt(image.shape[0] / image.shape[1]))))
+    wider = np.pad(image, ((0, -len(image) % strips), (0, 0)), constant_values=-np.inf)
+    return np.concatenate(np.split(wider, strips), 1)
+
+
+def show_frame(axis: Any, counts: Floats, mask: NDArray[np.bool_]) -> None:
+    """Log counts, untrusted pixels grey."""
     seen = counts[mask & (counts > 0)]
     low, high = np.percentile(seen, [1, 99.7]) if len(seen) else (1.0, 2.0)
     axis.imshow(
@@ -83,7 +116,8 @@ def _show(axis: Any, counts: Floats, mask: NDArray[np.bool_]) -> None:
     axis.set(facecolor="0.7", xticks=[], yticks=[])
 
 
-def _keep(figure: Any, path: Path) -> None:
+def keep_figure(figure: Any, path: Path) -> None:
+    """Writes the figure and closes it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=90)
     plt.close(figure)
