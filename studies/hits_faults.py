@@ -1,34 +1,22 @@
-"""Runs that go wrong in the middle, and whether the shift alarm is raised, on the pixels of whole frames that a watch looks at.
-
-A watch looks at every so many rows and at pairs of columns (`shift.state_of`): of four megapixels some 30,000 pixels. What lies
-between them is not made, and Bragg spots are left out; so a run costs seconds, and the numbers are those of whole frames without
-crystal.
-"""
+"""Runs that go wrong in the middle, and whether the alarm is raised, on the pixels of whole frames that a watch looks at."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.random import default_rng
 from numpy.typing import NDArray
 
 from beamsight.catalogue import SENSORS
-from beamsight.frame import Frame, Geometry
-from beamsight.modules import expose_modules
-from beamsight.physics.backgrounds import passed, scattered
-from beamsight.physics.places import Places, places
 from beamsight.runs import FRAMES_PER_RUN, Run
-from beamsight.shift import LOOKED_AT, Watch, state_of
-from beamsight.shots import shot_of
-from beamsight.task import columns
+from beamsight.shift import Watch
+from beamsight.watched import Looked
 from hits_runs import SEED
 
 BEGINS, FOLLOWED = 128, 200  # the frame from which on a fault is there, and how many are followed after
@@ -38,47 +26,16 @@ DIM_PH = 0.05  # photons a pixel: of less light its loss is hardly to be seen
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Looked:
-    """The pixels of a run's frames that a watch looks at, as a small image whose every column is followed by its neighbour."""
-
-    run: Run
-
-    @cached_property
-    def where(self) -> Places:
-        """Of the whole image the rows and pairs of columns that `state_of` takes, [1 h 2 w]."""
-        height, width = self.run.layout().shape
-        down, right = (max(1, n // LOOKED_AT) for n in (height, width))
-        panels = torch.from_numpy(self.run.layout().table(self.run.middle_px))[None]
-        first = torch.arange(0, width, right)
-        # Where the image ends the last column has no neighbour: another one, which `state` does not trust, keeps the pairs whole.
-        pairs = torch.stack([first, (first + 1).clamp(max=width - 1)], 1).flatten()
-        rows = [places(panels, torch.tensor([[y, 0]]), torch.tensor([width]), (1, width)) for y in range(0, height, down)]
-        kept = {
-            f.name: torch.cat([getattr(r, f.name)[..., pairs] for r in rows], 1) for f in fields(Places) if f.name != "panels"
-        }
-        return Places(**kept, panels=panels)
-
-    def state(self, run: Run, frame: int, fault: str | None) -> Floats:
-        """What the `frame`-th frame is like, of `run`, which is this one or what a fault made of it."""
-        rng = default_rng([SEED, run.number, frame, WATCHED])
-        shots = columns([shot_of(replace(run, hit_fraction=0.0), frame, rng)])
-        modules, where = columns([run.modules]), self.where
-        light = scattered(shots, where.y, where.x) * passed(shots, where.y, where.x) * (where.panel > 0)
-        photons = light * modules.exposure + modules.background_ph
-        seeds = torch.tensor([int(rng.integers(2**31))])
-        exposed = expose_modules(photons, modules, where, seeds, shots.run[:, 0, 0])
-        image, mask = exposed.counts[0].numpy(), exposed.mask[0].numpy()
+def states(looked: Looked, frames: Sequence[int], fault: str | None = None) -> Floats:
+    """[n F] what those frames of a run are like, with a fault in all of them."""
+    run = CHANGES[fault](looked.run) if fault in CHANGES else looked.run
+    found = []
+    for frame in frames:
+        image, mask = looked.pixels(run, frame, default_rng([SEED, run.number, frame, WATCHED]))
         if fault in SPOILS:
-            image, mask = SPOILS[fault](self, image, mask)
-        if where.column[0, 0, -1] == where.column[0, 0, -2]:
-            mask = mask & (np.arange(mask.shape[1]) < mask.shape[1] - 1)
-        return state_of(Frame(image, mask, Geometry(image.shape), f"{run.number}/{frame}"))
-
-    def states(self, frames: Sequence[int], fault: str | None = None) -> Floats:
-        """[n F] of those frames, with a fault in all of them."""
-        run = CHANGES[fault](self.run) if fault in CHANGES else self.run
-        return np.array([self.state(run, frame, fault) for frame in frames])
+            image, mask = SPOILS[fault](looked, image, mask)
+        found.append(looked.state(image, mask))
+    return np.array(found)
 
 
 def _halved(run: Run) -> Run:
@@ -122,7 +79,7 @@ def states_of(run: Run, folder: Path, fault: str | None = None) -> Floats:
     path = folder / f"{run.number}-{(fault or 'normal').replace(' ', '-')}.npy"
     if not path.exists():
         frames = range(FRAMES_PER_RUN) if fault is None else range(BEGINS, BEGINS + FOLLOWED)
-        values = Looked(run).states(frames, fault)
+        values = states(Looked(run), frames, fault)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         with part.open("wb") as file:

@@ -31,7 +31,7 @@ LAYERS = {
     "parallel": 4, "trainlog": 4,
     "examples": 4, "ahead": 4, "calibrate": 4, "train": 4, "evaluate": 4, "normal": 4, "export": 4,
     "simulating": 4, "disturb": 4, "sweeps": 4, "robustness": 4,
-    "sensors": 0, "catalogue": 0, "modules": 1, "readouts": 2, "runs": 2, "shots": 2, "taking": 2,
+    "sensors": 0, "catalogue": 0, "modules": 1, "readouts": 2, "runs": 2, "shots": 2, "taking": 2, "watched": 2,
     "__init__": 5, "__main__": 5, "cli": 5, "console": 5, "doctor": 5, "making": 5, "checking": 5, "running": 5, "show": 5,
 }  # fmt: skip
 # Readers know of files and frames, of nothing else; they may be several modules that help one another.
@@ -71,6 +71,7 @@ NEEDS_TORCH = {
     "runs",
     "shots",
     "taking",
+    "watched",
     "disturb",
     "sweeps",
     "robustness",

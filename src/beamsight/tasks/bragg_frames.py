@@ -17,6 +17,7 @@ from beamsight.shots import draw_shot, modules_of, place
 from beamsight.taking import Taken, cells, render, take
 from beamsight.targets import OneOf
 from beamsight.task import Task
+from beamsight.watched import state_at
 
 ENOUGH = 3  # tiles with spots make a pattern, as Ushizima et al. have it
 
@@ -31,7 +32,7 @@ def label(shots: Columns, taken: Taken) -> torch.Tensor:
 TASK = Task(
     "bragg-frames", "Which 64 x 64 px frames of the image hold Bragg spots?", OneOf(("no pattern", "Bragg spots")), (512, 512),
     draw_shot, place, render, modules_of, label,
-    expose=take, locate=cells, run=indices_of, views=("contrast",),
+    expose=take, locate=cells, run=indices_of, state=state_at, views=("contrast",),
     recipe=Recipe(view="contrast", network="spots", size=384, batch=16, wide=4, mirror=True, rotate=True, validate_every=1000,
                   validation=1024, patience=0),
     references=("D. Ushizima et al., New York Scientific Data Summit (2016): frames with Bragg spots, case II",),

@@ -19,6 +19,7 @@ from beamsight.shots import draw_shot, modules_of, place
 from beamsight.taking import NAMES, Taken, cells, render, take, verdict, visible_spots
 from beamsight.targets import OneOf
 from beamsight.task import Task
+from beamsight.watched import state_at
 
 # Numbers that every detector of many chips has, beside those that all tasks are measured by.
 SWEEPS = {
@@ -36,7 +37,7 @@ def label(shots: Columns, taken: Taken) -> torch.Tensor:
 
 TASK = Task(
     "xfel-hits", "Did the pulse hit a crystal?", OneOf(NAMES, between=NAMES[1:2]), (512, 512), draw_shot, place, render,
-    modules_of, label, expose=take, locate=cells, run=indices_of, views=("contrast",),
+    modules_of, label, expose=take, locate=cells, run=indices_of, state=state_at, views=("contrast",),
     recipe=Recipe(view="contrast", network="spots", size=384, batch=16, wide=4, mirror=True, rotate=True, validate_every=1000,
                   validation=1024, patience=0),
     sweeps=SWEEPS,
