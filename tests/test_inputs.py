@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from models import write_bundle
 
 from beamsight.bundle import load
 from beamsight.frame import Frame, Geometry
 from beamsight.inputs import Inputs
+from models import write_bundle
 
 TILE = 64
 WILD = (np.nan, np.inf, -np.inf, 3e38, -7.0, 0.0)

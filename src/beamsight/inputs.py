@@ -35,8 +35,8 @@ class Inputs:
         return height, width
 
     def filled(self, frames: Sequence[Frame]) -> dict[str, NDArray[Any]]:
-        """counts and mask [N H W] float32 (mask 1 = trust), both 0 where a pixel is not trusted or not finite and beyond a frame's
-        ends, and centre [N 2] (y, x) px, NaN where unknown. The frames are of one `shape`; the arrays hold until the next call.
+        """counts and mask [N H W] float32 (mask 1 = trust), both 0 where a pixel is not trusted or not finite and beyond the
+        frame, and centre [N 2] (y, x) px, NaN where unknown. The frames are of one `shape`; the arrays hold until the next call.
         """
         shape = (len(frames), *self.shape(frames[0]))
         pixels = int(np.prod(shape))
