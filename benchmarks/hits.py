@@ -1,9 +1,9 @@
-"""How long a decision on a frame takes: peakfinder8 beside OM's compiled one, on the same frames in the same run.
+"""How long a decision on a frame takes: the network's, and peakfinder8 beside OM's compiled one, on the same frames in one run.
 
-    python benchmarks/hits.py [--quick]
+    python benchmarks/hits.py [--model xfel-hits] [--quick]
 
-The frames are measured ones, in the folder that BEAMSIGHT_DATA names (default ../shared/data), under sfx/. OM needs NumPy 1: it
-gets an environment of its own, made once in the user's cache.
+The frames of the race are measured ones, in the folder that BEAMSIGHT_DATA names (default ../shared/data), under sfx/. OM needs
+NumPy 1: it gets an environment of its own, made once in the user's cache.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from beamsight.peakfinder8 import Peaks, Search, peaks_of, prepare
+from hits_network import CORES, MEASURED_LARGE, decision_rows, end_to_end_rows
 from studies.rows import ROOT, Row, keep, show
 from studies.sfx_frames import Measured, measured, reference
 
@@ -37,9 +38,8 @@ FRAMES = {
     "Rayonix, 3.7 Mpx": "rayonix/hit-20181213155134902",
     "PILATUS 6M, a hit": "pilatus/thau_3_2_0003",
     "PILATUS 6M, a miss": "pilatus/thau_3_2_0017",
-    "EIGER 16M": "eiger16m/dlsnxs2cbf_therm_0001",
+    "EIGER 16M": MEASURED_LARGE,
 }
-CORES = 2
 
 
 def peer_python() -> Path:
@@ -131,29 +131,39 @@ def agreement(times: Times) -> float:
     return 100 * float(near.mean()) if len(theirs) else 100.0 * (len(times.peaks) == 0)
 
 
-def peak_rows(rounds: int) -> list[Row]:
+def peak_rows(other: Peer, rounds: int) -> list[Row]:
     """The rows of the classical peaks."""
     rows = []
-    with peer() as other:
-        for title, name in FRAMES.items():
-            times = race(measured(name), other, rounds)
-            asked: dict[str, Any] = {"asked": times.theirs, "better": "lower", "peer": "OM, ms", "peer_value": times.theirs}
-            rows += [
-                Row(f"peakfinder8, {title}, two cores", times.cores, "ms", **asked),
-                Row(f"peakfinder8, {title}, one core", times.one_core, "ms", **asked),
-                Row(f"peakfinder8, {title}, two cores, fast statistics", times.fast, "ms"),
-                Row(f"peakfinder8, {title}, peaks", times.peaks.found, "", peer="OM", peer_value=len(times.their_peaks)),
-                Row(f"peakfinder8, {title}, OM's peaks that are ours to 0.01 px", agreement(times), "%", 97),
-            ]
+    for title, name in FRAMES.items():
+        times = race(measured(name), other, rounds)
+        asked: dict[str, Any] = {"asked": times.theirs, "better": "lower", "peer": "OM, ms", "peer_value": times.theirs}
+        rows += [
+            Row(f"peakfinder8, {title}, two cores", times.cores, "ms", **asked),
+            Row(f"peakfinder8, {title}, one core", times.one_core, "ms", **asked),
+            Row(f"peakfinder8, {title}, two cores, fast statistics", times.fast, "ms"),
+            Row(f"peakfinder8, {title}, peaks", times.peaks.found, "", peer="OM", peer_value=len(times.their_peaks)),
+            Row(f"peakfinder8, {title}, OM's peaks that are ours to 0.01 px", agreement(times), "%", 97),
+        ]
     return rows
+
+
+def network_rows(model: str, other: Peer, rounds: int, quick: bool) -> list[Row]:
+    """The rows of the network."""
+    with TemporaryDirectory() as folder:
+        other.prepare(measured(MEASURED_LARGE), Path(folder))
+        rows = decision_rows(model, lambda: 1e3 * float(other.ask()["seconds"]), rounds)
+        return rows + end_to_end_rows(model, Path(folder), 1 if quick else 3, quick)
 
 
 def main() -> None:
     """Measures, prints and keeps the rows."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="xfel-hits", help="a task or a model's folder")
     parser.add_argument("--quick", action="store_true", help="few rounds: tries the benchmark, its figures are not kept")
     asked = parser.parse_args()
-    rows = peak_rows(2 if asked.quick else 15)
+    rounds = 2 if asked.quick else 15
+    with peer() as other:
+        rows = network_rows(asked.model, other, rounds, asked.quick) + peak_rows(other, rounds)
     show(rows, "Hits")
     if not asked.quick:
         keep(rows, ROOT / "benchmarks" / "results" / "hits.json")

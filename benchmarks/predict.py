@@ -47,10 +47,10 @@ def frames(n: int) -> NDArray[np.uint32]:
 def write_eiger(folder: Path, images: NDArray[np.uint32], n: int) -> Path:
     """A master file whose links reach `n` frames, one bitshuffle-LZ4 chunk each: 500 in one file, linked as often as n asks."""
     stack = folder / "series_data_000001.h5"
-    per_file = min(n, FILE_FRAMES)
+    per_file, shape = min(n, FILE_FRAMES), images.shape[1:]
     with h5py.File(stack, "w") as file:
         data = file.create_dataset(
-            "entry/data/data", (per_file, SIDE, SIDE), np.uint32, chunks=(1, SIDE, SIDE), **hdf5plugin.Bitshuffle(cname="lz4")
+            "entry/data/data", (per_file, *shape), np.uint32, chunks=(1, *shape), **hdf5plugin.Bitshuffle(cname="lz4")
         )
         for i in range(per_file):
             data[i] = images[i % len(images)]

@@ -13,8 +13,10 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
+from beamsight.answer import TILE_PX
 from beamsight.frame import Frame
 from beamsight.task import Batch, Task, example, exposures, make_batch
 from beamsight.tasks.scattering_tags.label import exposed_films
@@ -70,6 +72,24 @@ def worst_frames(task: Task, seed: int, said: Floats, truth: Floats, path: Path,
         show_frame(axis, batch.counts[0].numpy(), batch.mask[0].numpy())
         verb = "missed" if truth[index, tag] == 1 else "claimed"
         axis.set_title(f"{task.target.names[tag]}\n{verb}, p = {said[index, tag]:.2f}, frame {index}", fontsize=8)
+    keep_figure(figure, path)
+
+
+def wrong_tiles(shown: Sequence[tuple[Any, Any, Any, Any, str]], path: Path) -> None:
+    """Images with their tiles marked: (counts and mask [H W], truth [h w], tiles claimed [h w], title) of each. White: found;
+    red: missed; orange: claimed and empty."""
+    figure, axes = plt.subplots(2, -(-len(shown) // 2), figsize=(15, 10), layout="constrained")
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, (counts, mask, truth, claimed, title) in zip(axes.flat, shown, strict=False):
+        show_frame(axis, counts, mask)
+        axis.set_axis_on()
+        for colour, marked in (("w", (truth == 1) & claimed), ("r", (truth == 1) & ~claimed), ("orange", (truth == 0) & claimed)):
+            for y, x in np.argwhere(marked):
+                corner = (x * TILE_PX + 3, y * TILE_PX + 3)
+                axis.add_patch(Rectangle(corner, TILE_PX - 7, TILE_PX - 7, fill=False, edgecolor=colour, linewidth=0.9))
+        missed, false = int(((truth == 1) & ~claimed).sum()), int(((truth == 0) & claimed).sum())
+        axis.set_title(f"{title}\n{missed} missed, {false} claimed and empty", fontsize=8)
     keep_figure(figure, path)
 
 

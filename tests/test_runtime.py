@@ -7,6 +7,7 @@ import pytest
 
 from beamsight.bundle import Bundle, _infer, load
 from beamsight.frame import Frame
+from beamsight.inputs import Inputs
 from beamsight.runtime import _narrow, compiled, runtime
 from beamsight.task import find_task, frames_of, make_batch
 
@@ -32,7 +33,7 @@ def test_only_convolutions_and_what_is_between_them_are_narrow(bundle: Bundle) -
 
 
 def test_narrow_convolutions_answer_alike_where_the_centre_is_told(bundle: Bundle, frames: list[Frame]) -> None:
-    logits = {p: _infer(compiled(bundle.onnx, p), frames)["logits"] for p in ("f32", "bf16")}
+    logits = {p: _infer(compiled(bundle.onnx, p), frames, Inputs())["logits"] for p in ("f32", "bf16")}
     apart = np.abs(bundle.probability(logits["f32"]) - bundle.probability(logits["bf16"]))
     assert 0 < apart.max() <= 0.05
 

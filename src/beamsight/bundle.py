@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from beamsight.answer import TILE_PX, UNSURE, Answer
 from beamsight.errors import BadBundle, BadFrame, UnknownTask
-from beamsight.frame import Frame, Geometry, fit, padded
+from beamsight.frame import Frame, Geometry, fit
+from beamsight.inputs import Inputs
 from beamsight.masks import trusted
 from beamsight.modelfiles import MAX_HEADER_BYTES, check_onnx, check_safetensors, refuse_pickle
 from beamsight.runtime import compiled
@@ -161,10 +162,10 @@ class Bundle:
         """(frames and what is wrong with them, the graph's outputs of the good ones, seconds a frame) of each batch."""
         coming = iter(_each(frames))
         with self._compiling("_single" if _is_one(frames) else "_graph") as graph:
-            for group in _groups((_seen(f, self.fitted) for f in coming), batch):
+            for group in _groups((_seen(f, self.fitted) for f in coming), batch, self._inputs):
                 start = time.perf_counter()
                 good = [seen.item for seen in group if seen.trouble is None]
-                found = _infer(graph(), good) if good else {}
+                found = _infer(graph(), good, self._inputs) if good else {}
                 yield group, found, (time.perf_counter() - start) / max(1, len(good))
 
     @contextmanager
@@ -184,6 +185,10 @@ class Bundle:
     def _single(self) -> Any:
         # What a loop beside a camera asks, frame by frame.
         return self._compiled(1)
+
+    @cached_property
+    def _inputs(self) -> Inputs:
+        return Inputs(TILE_PX if self.fitted is None else 1)
 
     def _compiled(self, frames: int | None) -> Any:
         try:
@@ -315,25 +320,22 @@ def _frame(array: NDArray[Any], key: str) -> Frame:
 
 
 def _seen(item: Frame | Refusal, size: int | None) -> Seen:
-    """The item fitted to `size` px; with None as it is, in whole tiles."""
+    """The item fitted to `size` px; with None as it is."""
     if not isinstance(item, Frame):
         return Seen(item, item.reason, 0)
     side = max(item.image.shape)
-    if size is None:
-        frame = padded(item, TILE_PX)
-    else:
-        frame = item if item.image.shape == (size, size) else fit(item, size)
+    frame = item if size is None or item.image.shape == (size, size) else fit(item, size)
     if not frame.mask.any():
         return Seen(frame, "no pixel can be trusted: all are masked, negative or not finite", side)
     return Seen(frame, None, side)
 
 
-def _groups(coming: Iterator[Seen], batch: int) -> Iterator[list[Seen]]:
+def _groups(coming: Iterator[Seen], batch: int, inputs: Inputs) -> Iterator[list[Seen]]:
     """Frames that follow one another and can be answered together: of one shape, at most `batch` and MAX_PIXELS."""
     group: list[Seen] = []
     shape: tuple[int, ...] | None = None
     for seen in coming:
-        here = seen.item.image.shape if seen.trouble is None else shape
+        here = inputs.shape(seen.item) if seen.trouble is None else shape
         if group and shape not in (None, here):
             yield group
             group = []
@@ -346,16 +348,15 @@ def _groups(coming: Iterator[Seen], batch: int) -> Iterator[list[Seen]]:
         yield group
 
 
-def _infer(graph: Any, frames: Sequence[Frame]) -> Found:
-    mask = np.stack([f.mask & np.isfinite(f.image) for f in frames])
-    counts = np.where(mask, np.stack([f.image for f in frames]), 0).astype(np.float32, copy=False)
-    centre = np.array([f.geometry.centre_px or (np.nan, np.nan) for f in frames], np.float32)
-    given = {"counts": counts, "mask": mask.astype(np.float32), "centre": centre}
-    try:
-        result = graph({name: given[name] for name in (i.any_name for i in graph.inputs)})
-        return {name: np.asarray(result[name]) for name in (o.any_name for o in graph.outputs)}
-    except (RuntimeError, KeyError) as error:
-        raise BadBundle(f"the model's graph does not take counts and mask {counts.shape}: {_first_line(error)}") from None
+def _infer(graph: Any, frames: Sequence[Frame], inputs: Inputs) -> Found:
+    with inputs.lock:
+        given = inputs.filled(frames)
+        try:
+            result = graph({name: given[name] for name in (i.any_name for i in graph.inputs)})
+            return {name: np.asarray(result[name]) for name in (o.any_name for o in graph.outputs)}
+        except (RuntimeError, KeyError) as error:
+            shape = given["counts"].shape
+            raise BadBundle(f"the model's graph does not take counts and mask {shape}: {_first_line(error)}") from None
 
 
 def _first_line(error: BaseException) -> str:

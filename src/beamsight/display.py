@@ -58,12 +58,16 @@ def levels(frame: Frame) -> tuple[float, float]:
 def colours(frame: Frame) -> NDArray[np.uint8]:
     """[H W 3] sRGB of a frame."""
     low, high = levels(frame)
-    with np.errstate(invalid="ignore"):
-        clipped = np.clip(np.nan_to_num(frame.image, nan=low), low, high)
-    index = np.log(clipped / low) * (255 / np.log(high / low))
-    return np.where(
-        (frame.mask & np.isfinite(frame.image))[..., None], VIRIDIS[index.astype(np.uint8)], np.array(MASKED_RGB, np.uint8)
-    )
+    trusted = frame.mask & np.isfinite(frame.image)
+    # One array from counts to colours: of large frames, fresh memory takes longest.
+    image = np.where(trusted, frame.image, low)
+    np.clip(image, low, high, out=image)
+    image /= low
+    np.log(image, out=image)
+    image *= 255 / np.log(high / low)
+    shown = VIRIDIS[image.astype(np.uint8)]
+    shown[~trusted] = MASKED_RGB
+    return shown
 
 
 def picture(frame: Frame, side: int | None = None) -> Image:

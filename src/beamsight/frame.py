@@ -121,15 +121,6 @@ class Frame:
             )
 
 
-def padded(frame: Frame, multiple: int) -> Frame:
-    """The frame as it is, with untrusted pixels at its ends so that both sides are multiples: what a network of any size sees."""
-    pad = tuple((0, -n % multiple) for n in frame.image.shape)
-    if not any(end for _, end in pad):
-        return frame
-    image, mask = np.pad(frame.image, pad), np.pad(frame.mask, pad)
-    return replace(frame, image=image, mask=mask, geometry=replace(frame.geometry, shape=image.shape))
-
-
 def fit(frame: Frame, size: int) -> Frame:
     """The frame on a square of `size` pixels: what a network sees. Counts stay counts per original pixel.
 
