@@ -35,6 +35,7 @@ _NAMED = {
 }
 FIRST, LAST = 64, 48  # frames that tell what a run is like at its start, and that tell what it is like now
 ENOUGH = 24  # frames before anything is said
+COMMON = 0.02  # of runs lie below, and as many above, what is common
 FEWEST = 1e-3  # no spread is taken for less
 FALSE_ALARMS = 0.01  # of normal runs may raise one
 
@@ -158,7 +159,7 @@ class Watch:
 
     @property
     def distance(self) -> float:
-        """How far the run's start lies from the runs that the model was calibrated on, in spreads of these: the number that is
+        """How far the run's start lies from the runs that the model was calibrated on, in half their range: the number that is
         furthest off; above 1 further than all but a hundredth of them. NaN before there are enough frames."""
         return self._furthest()[1]
 
@@ -205,8 +206,9 @@ def normal_of(runs: Sequence[Floats], false_alarms: float = FALSE_ALARMS) -> dic
     moved = np.array([_median(run[-LAST:]) - _median(run[:FIRST]) for run in runs])
     drift = np.maximum(np.sqrt(np.nanmean(np.square(moved), 0)), FEWEST)
     middles = np.array([_median(run[:FIRST]) for run in runs])
-    centre = _median(middles)
-    spread = np.maximum(1.4826 * _median(np.abs(middles - centre)), FEWEST)
+    # Counters are empty or full, masks know all or nothing: where runs lie is told by their range, not by their middle.
+    low, high = np.nanquantile(middles, (COMMON, 1 - COMMON), axis=0)
+    centre, spread = (low + high) / 2, np.maximum((high - low) / 2, FEWEST)
     normal = {"drift": drift.tolist(), "centre": centre.tolist(), "spread": spread.tolist(), "limit": math.inf, "far": 1.0}
     scores = [_highest(run, drift) for run in runs]
     far = [float(np.nanmax(_off(run[:FIRST], normal))) for run in runs]
