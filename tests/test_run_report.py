@@ -34,7 +34,7 @@ from test_report import EVIL, Page
 
 NAMES, SURE = ["miss", "weak", "hit"], 0.95
 F = len(STATE)
-NORMAL = {"drift": [0.05] * F, "centre": [0.0] * F, "spread": [0.3] * F, "limit": 6.0, "far": 3.0, "runs": 40}
+NORMAL = {"drift": [0.05] * F, "scale": [1.0] * F, "centre": [0.0] * F, "spread": [0.3] * F, "limit": 6.0, "far": 3.0, "runs": 40}
 ABOUT: dict[str, Any] = {
     "task": "hits", "question": "Hit?", "kind": "one_of", "names": NAMES, "model": "hits 1", "version": "1", "sha256": "ab" * 32,
     "beamsight": "0", "command": "beamsight predict", "options": {}, "sure": SURE,

@@ -127,13 +127,16 @@ def test_frames_followed_together_tell_what_one_after_the_other_does(normal: dic
     for state in run:
         single.add(state)
     parts = [together.follow(part) for part in np.split(run, np.cumsum(cuts)[:-1])]
-    told, drift, limit = np.concatenate(parts), np.asarray(normal["drift"]), np.asarray(normal["limit"])
+    told, limit = np.concatenate(parts), np.asarray(normal["limit"])
+    drift, scale = (np.asarray(normal[name]) for name in ("drift", "scale"))
     assert together.alarm == single.alarm
     assert together.alarm is not None
     assert together.alarm.frames == np.flatnonzero(told > 1)[0] + 1
     assert np.isnan(told).sum() == FIRST + ENOUGH - 1
     for end in (FIRST + ENOUGH, 150, 200):
-        assert told[end - 1] == pytest.approx(changed(run[:FIRST], run[max(FIRST, end - LAST) : end], drift).max() / limit)
+        assert told[end - 1] == pytest.approx(
+            (changed(run[:FIRST], run[max(FIRST, end - LAST) : end], drift) / scale).max() / limit
+        )
     assert together.distance == single.distance > 0
     assert together.strangest.startswith("the ")
     assert Watch(normal).strangest == ""

@@ -37,6 +37,7 @@ FIRST, LAST = 64, 48  # frames that tell what a run is like at its start, and th
 ENOUGH = 24  # frames before anything is said
 COMMON = 0.02  # of runs lie below, and as many above, what is common
 FEWEST = 1e-3  # no spread is taken for less
+ENDLESS = 1e3  # the score of what was seen and no longer is
 FALSE_ALARMS = 0.01  # of normal runs may raise one
 
 
@@ -52,7 +53,7 @@ def state_of(frame: Frame) -> Floats:
     mask = mask & np.isfinite(image)
     n = beside.shape[1]
     steps = np.abs(beside - image[:, :n])[mask[:, :n] & there & np.isfinite(beside)]
-    noise = max(float(np.mean(np.minimum(steps, 4 * np.median(steps) + 1e-9))), 1e-6) if steps.size else 1e-6
+    noise = max(_noise(steps), 1e-6)
     values = image[mask]
     if not values.size:
         return np.full(len(STATE), np.nan)
@@ -60,6 +61,13 @@ def state_of(frame: Frame) -> Floats:
     top = math.log1p(float((values >= values.max()).sum())) if values.max() > 0 else 0.0
     whole = [math.log(noise), level, float(mask.mean()), float((values == 0).mean()), top]
     return np.array(whole + [part - level for part in _parts(image, mask, noise)])
+
+
+def _noise(steps: NDArray[np.float32]) -> float:
+    """The mean step from pixel to pixel, edges and spots cut; of sparse counts most steps are none, and only the others tell
+    where to cut."""
+    some = steps[steps > 0]
+    return float(np.mean(np.minimum(steps, 4 * np.median(some)))) if some.size else 0.0
 
 
 def _parts(image: NDArray[np.float32], mask: NDArray[np.bool_], noise: float) -> list[float]:
@@ -141,6 +149,7 @@ class Watch:
         if len(new):
             seen = np.array([*self.last, *new])
             scores = _course(np.array(self.first), seen, np.asarray(self.normal["drift"]))[len(self.last) :]
+            scores = scores / np.asarray(self.normal["scale"])
             told[-len(new) :] = scores.max(1) / self.normal["limit"]
             told[-len(new) :][len(self.last) + np.arange(1, len(new) + 1) < ENOUGH] = np.nan
             over = np.flatnonzero(told > 1)
@@ -202,15 +211,20 @@ def _course(first: Floats, later: Floats, drift: Floats) -> Floats:
 
 def normal_of(runs: Sequence[Floats], false_alarms: float = FALSE_ALARMS) -> dict[str, Any]:
     """What the card says of normal runs, from what their frames are like ([n F] a run, of FIRST + LAST frames or more): how much
-    each number drifts, the score that so many of them exceed, and where runs lie and how widely."""
+    each number drifts, by what its scores are measured, the score that so many of them exceed, and where runs lie and how
+    widely."""
     moved = np.array([_median(run[-LAST:]) - _median(run[:FIRST]) for run in runs])
-    drift = np.maximum(np.sqrt(np.nanmean(np.square(moved), 0)), FEWEST)
+    # Nine in ten runs drift less than 1.645 of what is taken for a standard deviation: single wild runs do not make it wide.
+    drift = np.maximum(np.nanquantile(np.abs(moved), 0.9, axis=0) / 1.645, FEWEST)
     middles = np.array([_median(run[:FIRST]) for run in runs])
     # Counters are empty or full, masks know all or nothing: where runs lie is told by their range, not by their middle.
     low, high = np.nanquantile(middles, (COMMON, 1 - COMMON), axis=0)
     centre, spread = (low + high) / 2, np.maximum((high - low) / 2, FEWEST)
-    normal = {"drift": drift.tolist(), "centre": centre.tolist(), "spread": spread.tolist(), "limit": math.inf, "far": 1.0}
-    scores = [_highest(run, drift) for run in runs]
+    # Some numbers have their wild runs and others never: each is measured by what one in twenty runs exceeds.
+    highest = np.array([_highest(run, drift) for run in runs])
+    scale = np.maximum(np.quantile(highest, 0.95, axis=0), 1.0)
+    scores = (highest / scale).max(1)
+    normal = {"drift": drift.tolist(), "scale": scale.tolist(), "centre": centre.tolist(), "spread": spread.tolist()}
     far = [float(np.nanmax(_off(run[:FIRST], normal))) for run in runs]
     # Of few runs the highest is hardly what a hundredth exceeds: a half more.
     margin = 1 + 50 / len(runs) * false_alarms
@@ -221,9 +235,9 @@ def normal_of(runs: Sequence[Floats], false_alarms: float = FALSE_ALARMS) -> dic
     }
 
 
-def _highest(run: Floats, drift: Floats) -> float:
-    """The highest score that a watch comes across in a run."""
-    return float(_course(run[:FIRST], run[FIRST:], drift)[ENOUGH - 1 :].max())
+def _highest(run: Floats, drift: Floats) -> Floats:
+    """[F] the highest score of each number that a watch comes across in a run."""
+    return np.asarray(np.minimum(_course(run[:FIRST], run[FIRST:], drift)[ENOUGH - 1 :].max(0), ENDLESS))
 
 
 def _off(first: Floats, normal: Mapping[str, Any]) -> Floats:
