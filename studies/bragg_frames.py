@@ -197,7 +197,8 @@ def sizes(told: Told, tiles: Tiles, options: argparse.Namespace) -> str:
 
 def main() -> None:
     """Store, train, ask, and keep the figures."""
-    options, task, bundle = parsed(), find_task(TASK), load(parsed().model)
+    options, task = parsed(), find_task(TASK)
+    bundle = load(options.model)
     kept = options.runs / f"tiles-{options.each}-{options.window or 'whole'}"
     tiles = store_tiles(task, kept, iter(TRAINING), options.each, options.window)
     network = trained(task, tiles, options.runs / f"tilenet-{kept.name}-{options.steps}", options.steps)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from beamsight.catalogue import SENSORS
 from beamsight.runs import FRAMES_PER_RUN, Run
 from beamsight.shift import Watch
-from beamsight.watched import Looked
+from beamsight.watched import Glimpse
 from hits_runs import SEED
 
 BEGINS, FOLLOWED = 128, 200  # the frame from which on a fault is there, and how many are followed after
@@ -26,15 +26,15 @@ DIM_PH = 0.05  # photons a pixel: of less light its loss is hardly to be seen
 Floats = NDArray[np.float64]
 
 
-def states(looked: Looked, frames: Sequence[int], fault: str | None = None) -> Floats:
+def states(glimpse: Glimpse, frames: Sequence[int], fault: str | None = None) -> Floats:
     """[n F] what those frames of a run are like, with a fault in all of them."""
-    run = CHANGES[fault](looked.run) if fault in CHANGES else looked.run
+    run = CHANGES[fault](glimpse.run) if fault in CHANGES else glimpse.run
     found = []
     for frame in frames:
-        image, mask = looked.pixels(run, frame, default_rng([SEED, run.number, frame, WATCHED]))
+        image, mask = glimpse.pixels(run, frame, default_rng([SEED, run.number, frame, WATCHED]))
         if fault in SPOILS:
-            image, mask = SPOILS[fault](looked, image, mask)
-        found.append(looked.state(image, mask))
+            image, mask = SPOILS[fault](glimpse, image, mask)
+        found.append(glimpse.state(image, mask))
     return np.array(found)
 
 
@@ -50,27 +50,27 @@ CHANGES: dict[str, Callable[[Run], Run]] = {
 }
 
 
-def _wrong_mask(looked: Looked, image: Any, mask: Any) -> tuple[Any, Any]:
+def _wrong_mask(glimpse: Glimpse, image: Any, mask: Any) -> tuple[Any, Any]:
     """The mask of another detector, gaps of a PILATUS or, for PILATUS, of an EIGER; one's own gaps are trusted and empty."""
     (high, pitch_y), (wide, pitch_x) = (
-        ((514, 551), (1030, 1040)) if "PILATUS" in looked.run.detector else ((195, 212), (487, 494))
+        ((514, 551), (1030, 1040)) if "PILATUS" in glimpse.run.detector else ((195, 212), (487, 494))
     )
-    row, column = looked.where.row[0].numpy(), looked.where.column[0].numpy()
+    row, column = glimpse.where.row[0].numpy(), glimpse.where.column[0].numpy()
     return image, (row % pitch_y < high) & (column % pitch_x < wide)
 
 
-def _dead_panel(looked: Looked, image: Any, mask: Any) -> tuple[Any, Any]:
+def _dead_panel(glimpse: Glimpse, image: Any, mask: Any) -> tuple[Any, Any]:
     """One sensor, or of a detector that is one sensor one chip, reads nothing, and no mask knows."""
-    run, sensors = looked.run, len(SENSORS[looked.run.detector][1]())
+    run, sensors = glimpse.run, len(SENSORS[glimpse.run.detector][1]())
     chips = len(run.layout().panels)
     each = chips // sensors if sensors > 1 else 1
     lost = int(default_rng([SEED, run.number, PANEL]).integers(chips // each))
-    dead = (looked.where.panel[0].numpy() - 1) // each == lost
-    dead &= looked.where.panel[0].numpy() > 0
+    dead = (glimpse.where.panel[0].numpy() - 1) // each == lost
+    dead &= glimpse.where.panel[0].numpy() > 0
     return np.where(dead & mask, np.float32(run.modules.dark_counts), image), mask
 
 
-SPOILS: dict[str, Callable[[Looked, Any, Any], tuple[Any, Any]]] = {"wrong mask": _wrong_mask, "panel dead": _dead_panel}
+SPOILS: dict[str, Callable[[Glimpse, Any, Any], tuple[Any, Any]]] = {"wrong mask": _wrong_mask, "panel dead": _dead_panel}
 FAULTS = (*CHANGES, *SPOILS)
 
 
@@ -79,7 +79,7 @@ def states_of(run: Run, folder: Path, fault: str | None = None) -> Floats:
     path = folder / f"{run.number}-{(fault or 'normal').replace(' ', '-')}.npy"
     if not path.exists():
         frames = range(FRAMES_PER_RUN) if fault is None else range(BEGINS, BEGINS + FOLLOWED)
-        values = states(Looked(run), frames, fault)
+        values = states(Glimpse(run), frames, fault)
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         with part.open("wb") as file:

@@ -157,7 +157,7 @@ def test_a_crop_lies_about_the_beam_where_the_image_lets_it(runs: ModuleType, pa
 @pytest.mark.parametrize("number", [26, 13, 17])
 def test_a_watch_sees_the_same_of_few_pixels_as_of_whole_frames(runs: ModuleType, faults: ModuleType, number: int) -> None:
     run = run_numbered(runs.SEED, number)
-    few = faults.states(faults.Looked(run), [3])[0]
+    few = faults.states(faults.Glimpse(run), [3])[0]
     rng = default_rng([runs.SEED, number, 3, faults.WATCHED])
     shots = columns([shot_of(replace(run, hit_fraction=0.0), 3, rng)])
     seeds = torch.tensor([int(rng.integers(2**31))])
@@ -168,7 +168,7 @@ def test_a_watch_sees_the_same_of_few_pixels_as_of_whole_frames(runs: ModuleType
 
 def test_faults_change_what_they_are_named_for(runs: ModuleType, faults: ModuleType) -> None:
     run = run_numbered(runs.SEED, 6)  # a detector of 4 megapixels that integrates, and fifteen photons a pixel
-    looked = faults.Looked(run)
+    looked = faults.Glimpse(run)
     states = {fault: faults.states(looked, range(8), fault).mean(0) for fault in (None, *faults.FAULTS)}
     noise, light, trusted, empty = (STATE.index(name) for name in ("noise", "light", "trusted", "empty"))
     normal = states[None]

@@ -2,17 +2,15 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-import os
 from functools import cache
-from pathlib import Path
 
 import pytest
 
 from beamsight.answer import Answer
 from beamsight.bundle import load
 from beamsight.sources import open_frames
+from studies.sfx_frames import FRAMES
 
-DATA = Path(os.environ.get("BEAMSIGHT_DATA", Path(__file__).parents[2] / "shared" / "data")) / "sfx"
 HITS = {
     "pilatus6m_gridscan/thau_3_2_0003.cbf.bz2": 1,
     "pilatus6m_gridscan/thau_3_2_0014.cbf.bz2": 1,
@@ -26,13 +24,13 @@ MISSES = tuple(f"pilatus6m_gridscan/thau_3_2_00{n}.cbf.bz2" for n in (16, 17, 19
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not DATA.exists(), reason="no real images; BEAMSIGHT_DATA names their folder"),
+    pytest.mark.skipif(not FRAMES.is_dir(), reason="no real images; BEAMSIGHT_DATA names their folder"),
 ]
 
 
 @cache
 def answers(task: str, name: str) -> list[Answer]:
-    return list(load(task).predict(open_frames(str(DATA / name))))
+    return list(load(task).predict(open_frames(str(FRAMES / name))))
 
 
 @pytest.mark.parametrize("name", HITS)

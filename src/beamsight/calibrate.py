@@ -55,9 +55,9 @@ def places_calibration(logits: Floats, truth: Floats) -> dict[str, float]:
 def sure_from(target: OneOf, probability: Floats, truth: Floats, right: float = RIGHT) -> float:
     """How sure [0 1] (`OneOf.sureness`) an answer must be so that at least `right` of such answers do not contradict the truth,
     from [N T]; the others are unsure. Just above 1 where no answer is ever that sure. Answers between two others do not count."""
-    apart = np.array([name not in target.between for name in target.names])
+    apart = target.apart
     known = ~np.isnan(truth).any(1) & apart[probability.argmax(1)]
-    best, right_one = probability[known].argmax(1), np.nan_to_num(truth[known]).argmax(1)
+    best, right_one = probability[known].argmax(1), truth[known].argmax(1)
     top, good = target.sureness(probability[known]), (best == right_one) | ~apart[right_one]
     order = np.argsort(-top, kind="stable")
     share = np.cumsum(good[order]) / np.arange(1, len(order) + 1)

@@ -77,10 +77,17 @@ def take(shots: Columns, modules: Columns, shape: tuple[int, int], seeds: torch.
     """The window of each of `columns(shots)` as detectors with `columns(...)` of Modules give it; photon noise is a function of
     `seeds` [B], the detector's faults of its run."""
     where = window_of(shots, shape)
+    photons, share, exposed = taken_at(shots, modules, where, seeds)
+    return Taken(where, share, photons, exposed, _seen(shots, where, share, exposed))
+
+
+def taken_at(
+    shots: Columns, modules: Columns, where: Places, seeds: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, ModulesExposed]:
+    """Mean photons and the share of light let through [B H W] of pixels wherever they lie, and what detectors make of them."""
     photons, share = lit(shots, where)
     photons, share = photons * modules.exposure + modules.background_ph, share * modules.exposure
-    exposed = expose_modules(photons, modules, where, seeds, shots.run[:, 0, 0])
-    return Taken(where, share, photons, exposed, _seen(shots, where, share, exposed))
+    return photons, share, expose_modules(photons, modules, where, seeds, shots.run[:, 0, 0])
 
 
 def _seen(s: Columns, where: Places, share: torch.Tensor, e: ModulesExposed) -> Seen:

@@ -59,6 +59,11 @@ class OneOf:
         """Numbers a network must give: one logit a name."""
         return len(self.names)
 
+    @property
+    def apart(self) -> NDArray[np.bool_]:
+        """[T] the names that contradict one another."""
+        return np.array([name not in self.between for name in self.names])
+
     def encode(self, truth: str | None) -> NDArray[np.float32]:
         """[T] float32, 1 at the name; all NaN where doubtful. Raises BeamsightError for an unknown name."""
         if truth is not None and truth not in self.names:
@@ -75,8 +80,7 @@ class OneOf:
 
     def sureness(self, probability: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
         """[N T] probabilities to how sure the most probable names are [N]: one less the chance of what contradicts them."""
-        apart = np.array([name not in self.between for name in self.names])
-        best = probability.argmax(1)
+        apart, best = self.apart, probability.argmax(1)
         against = (probability * apart).sum(1) - np.where(apart[best], probability.max(1), 0.0)
         return np.asarray(np.where(apart[best], 1 - against, 1.0))
 

@@ -148,9 +148,9 @@ def learn(state: State, view: nn.Module, examples: Examples, target: Target, rec
     torch.manual_seed(int(default_rng([recipe.seed, state.step, DROPOUT]).integers(2**63)))
     state.network.train()
     if examples.counts.shape[-1] > recipe.size:  # too few frames to take means over
-        norms = [part for part in state.network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-        for norm in norms:
-            norm.eval()
+        for part in state.network.modules():
+            if isinstance(part, nn.modules.batchnorm._BatchNorm):
+                part.eval()
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate(state, recipe)
     found = look(state.network, view, examples, recipe, half_hidden(examples.centre, recipe.batch))

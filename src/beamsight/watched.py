@@ -17,19 +17,18 @@ from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
 from beamsight.frame import Frame, Geometry
-from beamsight.modules import expose_modules
-from beamsight.physics.backgrounds import passed, scattered
 from beamsight.physics.places import Places, places
 from beamsight.runs import SHOT, Run, run_of
 from beamsight.shift import LOOKED_AT, state_of
 from beamsight.shots import run_numbered, shot_of
+from beamsight.taking import taken_at
 from beamsight.task import columns
 
 Pixels = tuple[NDArray[np.float32], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
-class Looked:
+class Glimpse:
     """The pixels of a run's frames that a watch looks at, as a small image whose every column is followed by its neighbour."""
 
     run: Run
@@ -52,11 +51,8 @@ class Looked:
     def pixels(self, run: Run, frame: int, rng: Generator) -> Pixels:
         """Counts and mask [h 2 w] of the `frame`-th frame of `run`: this one, or one that differs in its numbers alone."""
         shots = columns([shot_of(replace(run, hit_fraction=0.0), frame, rng)])
-        modules, where = columns([run.modules]), self.where
-        light = scattered(shots, where.y, where.x) * passed(shots, where.y, where.x) * (where.panel > 0)
-        photons = light * modules.exposure + modules.background_ph
         seeds = torch.tensor([int(rng.integers(2**31))])
-        exposed = expose_modules(photons, modules, where, seeds, shots.run[:, 0, 0])
+        exposed = taken_at(shots, columns([run.modules]), self.where, seeds)[2]
         return exposed.counts[0].numpy(), exposed.mask[0].numpy()
 
     def state(self, image: NDArray[np.float32], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -67,12 +63,12 @@ class Looked:
 
 
 @lru_cache(maxsize=2)
-def _looked(seed: int, number: int) -> Looked:
-    return Looked(run_numbered(seed, number))
+def _glimpse(seed: int, number: int) -> Glimpse:
+    return Glimpse(run_numbered(seed, number))
 
 
 def state_at(seed: int, index: int) -> NDArray[np.float64]:
     """[F] what the frame of example `index` is like, of its whole detector and without spots."""
     number, frame = run_of(index)
-    looked = _looked(seed, number)
-    return looked.state(*looked.pixels(looked.run, frame, default_rng([seed, index, SHOT])))
+    glimpse = _glimpse(seed, number)
+    return glimpse.state(*glimpse.pixels(glimpse.run, frame, default_rng([seed, index, SHOT])))
