@@ -8,7 +8,8 @@ import pytest
 from beamsight.bundle import Bundle, _infer, load
 from beamsight.frame import Frame
 from beamsight.inputs import Inputs
-from beamsight.runtime import _narrow, compiled, runtime
+from beamsight.rewrites import narrow, quicken
+from beamsight.runtime import compiled, runtime
 from beamsight.task import find_task, frames_of, make_batch
 
 
@@ -25,11 +26,11 @@ def frames(bundle: Bundle) -> list[Frame]:
 
 def test_only_convolutions_and_what_is_between_them_are_narrow(bundle: Bundle) -> None:
     model = runtime().Core().read_model(bundle.onnx, b"")
-    _narrow(model)
+    narrow(model)
     nodes = [n for n in model.get_ordered_ops() if n.get_output_size()]
-    narrow = [n.get_type_name() for n in nodes if n.get_output_element_type(0).get_type_name() == "bf16"]
-    assert narrow.count("Convolution") >= 15
-    assert set(narrow) == {"Convolution", "Relu", "Add", "Convert"}
+    kinds = [n.get_type_name() for n in nodes if n.get_output_element_type(0).get_type_name() == "bf16"]
+    assert kinds.count("Convolution") >= 15
+    assert set(kinds) == {"Convolution", "Relu", "Add", "Convert"}
 
 
 def test_narrow_convolutions_answer_alike_where_the_centre_is_told(bundle: Bundle, frames: list[Frame]) -> None:
@@ -43,3 +44,15 @@ def test_one_frame_by_itself_is_answered_as_among_others(bundle: Bundle, frames:
     for frame, expected in zip(frames, together, strict=True):
         alone = next(bundle.predict(frame)).probability
         assert alone == pytest.approx(expected, abs=0.05)
+
+
+@pytest.mark.parametrize("name", ["scattering-tags", "xfel-hits"])
+def test_a_quickened_graph_says_the_same(name: str) -> None:
+    core, task = runtime().Core(), find_task(name)
+    frames = frames_of(task, 6, make_batch(task, 6, range(4)))
+    models = [core.read_model(load(name).onnx, b"") for _ in range(2)]
+    quicken(models[1])
+    kinds = [[n.get_type_name() for n in model.get_ordered_ops()] for model in models]
+    assert kinds[1].count("AvgPool") > kinds[0].count("AvgPool")
+    plain, quick = (_infer(core.compile_model(m, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}), frames, Inputs()) for m in models)
+    assert quick["logits"] == pytest.approx(plain["logits"], abs=2e-3)
