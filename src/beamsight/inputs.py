@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beamsight.frame import Frame
+from beamsight.gaps import without_gaps
 
 Floats = NDArray[np.float32]
 
@@ -21,8 +22,8 @@ Floats = NDArray[np.float32]
 class Inputs:
     """Memory for the frames of a batch, whose sides are filled up to whole `tiles` of so many pixels.
 
-    It is kept from batch to batch: of a frame of 16 megapixels, the pages of fresh arrays take as long as its answer. Whoever
-    fills it holds its `lock` until the graph is done.
+    Gaps that the mask of a frame taken in tiles does not know are not trusted. Memory is kept from batch to batch: of 16
+    megapixels, the pages of fresh arrays take as long as an answer. Whoever fills it holds its `lock` until the graph is done.
     """
 
     tile: int = 1
@@ -44,19 +45,19 @@ class Inputs:
             self.memory = np.empty(2 * pixels, np.float32)
         counts, mask = (part.reshape(shape) for part in (self.memory[:pixels], self.memory[pixels : 2 * pixels]))
         for n, frame in enumerate(frames):
-            _put(frame, counts[n], mask[n])
+            _put(frame, without_gaps(frame.image, frame.mask) if self.tile > 1 else frame.mask, counts[n], mask[n])
         centre = np.array([f.geometry.centre_px or (np.nan, np.nan) for f in frames], np.float32)
         return {"counts": counts, "mask": mask, "centre": centre}
 
 
-def _put(frame: Frame, counts: Floats, mask: Floats) -> None:
+def _put(frame: Frame, known: NDArray[np.bool_], counts: Floats, mask: Floats) -> None:
     height, width = frame.image.shape
     for part in (counts, mask):
         part[height:], part[:height, width:] = 0, 0
     # A sum that is a number has no part that is none; to look at every pixel takes memory, too.
     with np.errstate(over="ignore", invalid="ignore"):
         finite = bool(np.isfinite(frame.image.sum(dtype=np.float32)))
-    trusted = frame.mask if finite else frame.mask & np.isfinite(frame.image)
+    trusted = known if finite else known & np.isfinite(frame.image)
     mask[:height, :width] = trusted
     if finite:
         np.multiply(frame.image, trusted, out=counts[:height, :width])
