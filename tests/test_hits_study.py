@@ -18,8 +18,8 @@ from beamsight.answer import Answer
 from beamsight.examples import TEST, TRAINING
 from beamsight.frame import Frame, Geometry
 from beamsight.runs import indices_of
-from beamsight.shift import STATE, state_of
 from beamsight.shots import place, run_numbered, shot_of
+from beamsight.state import STATE, share_of, state_of
 from beamsight.taking import take
 from beamsight.task import columns, find_task, make_batch
 
@@ -174,7 +174,7 @@ def test_faults_change_what_they_are_named_for(runs: ModuleType, faults: ModuleT
     normal = states[None]
     assert states["gain halved"][noise] - normal[noise] == pytest.approx(np.log(0.5), abs=0.02)
     assert states["beam lost"][light] < normal[light] - 1
-    assert abs(states["wrong mask"][trusted] - normal[trusted]) > 0.03
+    assert abs(share_of(states["wrong mask"][trusted]) - share_of(normal[trusted])) > 0.03
     assert np.nanmax(np.abs(states["panel dead"] - normal)[5:]) > 0.3
     assert states["panel dead"][trusted] == pytest.approx(normal[trusted], abs=1e-3)
     assert np.isfinite(normal[empty])

@@ -27,7 +27,7 @@ from beamsight.predict import Tally, about_run, predict_into, write_tables
 from beamsight.report import write_report
 from beamsight.run_report import STEPS, course_of, errors, shares, verdict
 from beamsight.seen import outline
-from beamsight.shift import STATE
+from beamsight.state import STATE
 from models import NAMES as MODEL_NAMES
 from models import SIZE, write_bundle
 from test_report import EVIL, Page

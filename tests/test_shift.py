@@ -11,7 +11,8 @@ from numpy.random import Generator, default_rng
 from numpy.typing import NDArray
 
 from beamsight.frame import Frame, Geometry
-from beamsight.shift import ENOUGH, FIRST, LAST, STATE, Watch, changed, normal_of, state_of
+from beamsight.shift import ENOUGH, FIRST, LAST, Watch, changed, normal_of
+from beamsight.state import STATE, share_of, state_of
 
 SHAPE, FRAMES, FAULT_AT = (64, 96), 200, 90
 Fault = Callable[[NDArray[np.float32], NDArray[np.bool_]], None]
@@ -148,6 +149,14 @@ def test_the_median_is_of_what_is_known() -> None:
     run[rng.random(run.shape) < 0.3] = np.nan
     run[:, 3] = np.nan
     first, last = ([np.median(c[~np.isnan(c)]) for c in part.T if (~np.isnan(c)).any()] for part in (run[:FIRST], run[FIRST:]))
-    # Next to a drift without bounds the medians alone are told.
+    # Next to a drift without bounds the medians alone are told; of what some frames show and others do not, a higher value.
     told = np.delete(changed(run[:FIRST], run[FIRST:], np.full(len(STATE), 1e9)), 3) * 1e9
-    assert told == pytest.approx(np.abs(np.array(first) - np.array(last)), rel=1e-6)
+    same = np.isclose(told, np.abs(np.array(first) - np.array(last)))
+    assert list(np.flatnonzero(~same)) == [STATE.index("ripple") - 1]
+
+
+@pytest.mark.parametrize("share", [0.0, 0.03, 0.5, 1.0])
+def test_a_share_is_told_as_it_was(share: float) -> None:
+    image = np.where(np.arange(1000) < 1000 * share, 0, 5).astype(np.float32).reshape(10, 100)
+    empty = state_of(Frame(image, np.ones(image.shape, bool), Geometry(image.shape), "some"))[STATE.index("empty")]
+    assert share_of(empty) == pytest.approx(share, abs=1e-9)

@@ -17,8 +17,8 @@ from beamsight.calibrate import sure_from
 from beamsight.errors import BeamsightError
 from beamsight.examples import Source, fewest, positions, simulated, turned
 from beamsight.frame import Frame, Geometry
-from beamsight.shift import STATE
 from beamsight.spots import any_in_tile, tiles
+from beamsight.state import STATE
 from beamsight.targets import OneOf
 from beamsight.task import example, make_frame
 from beamsight.train import learn, start

@@ -20,7 +20,7 @@ class Answer:
     names whose probability lies where the model is often wrong; `seconds` the answer took. `centre_px` (y, x) of the beam as the
     image tells it, only where the file gives none, and `centre_error_px`, within which it lies in two of three frames. `places`,
     of models that tell them: the tiles of 64 x 64 px (row, column, probability) that hold what is asked. `reasons`
-    what else speaks for or against it, in what JSON holds; `state`, numbers by which a run is watched (`shift.state_of`).
+    what else speaks for or against it, in what JSON holds; `state`, numbers by which a run is watched (`state.state_of`).
 
     Where `error` is given, the frame was refused and the rest is empty.
     """

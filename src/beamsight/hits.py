@@ -20,7 +20,7 @@ from cyclopts import Parameter
 from beamsight.answer import Answer
 from beamsight.errors import BadFrame
 from beamsight.frame import Frame
-from beamsight.shift import state_of
+from beamsight.state import state_of
 
 HIT, MISS = "hit", "miss"
 SATURATED = 3  # pixels at the very same highest count: of fewer it is chance

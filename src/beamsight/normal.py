@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beamsight.examples import VALIDATION
-from beamsight.shift import FIRST, LAST, normal_of, state_of
+from beamsight.shift import FIRST, LAST, normal_of
+from beamsight.state import state_of
 from beamsight.task import Task, frames_of, make_batch
 
 RUNS, SIDE, BATCH = 200, 256, 16

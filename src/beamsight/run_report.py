@@ -25,7 +25,8 @@ from beamsight.marked import APART, LEAST, Marked, picture_path
 from beamsight.powder import mean_of
 from beamsight.run_charts import chance_chart, change_chart, hit_chart, styles
 from beamsight.seen import Seen, seen
-from beamsight.shift import ENOUGH, FIRST, STATE, Watch
+from beamsight.shift import ENOUGH, FIRST, Watch
+from beamsight.state import STATE
 
 BINS, FEWEST = 200, 25  # of a course at most, and frames in one at least
 STEPS = 100_000  # of a probability that is told with five decimals

@@ -39,7 +39,7 @@ class Task:
     `locate(scenes, exposed)` where on a grid of cells what is asked lies [B h w]: 1, 0, NaN doubtful; None where nothing has a
     place. `run(n)`, where frames of a run share more than chance has it, the numbers of the examples of run n in their order,
     which begin later the higher n is: `draw` and `detector` are then given (seed, index).
-    `state(seed, index)` what such a frame is like as a whole (`shift.state_of`), where that can be told without making all of it.
+    `state(seed, index)` what such a frame is like as a whole (`state.state_of`), where that can be told without making all of it.
     `views` the views by name that suit the task; `sweeps` {field of Detector or disturbance: values from mild to bad} where they
     are not those that every task is measured by; `references` its sources.
     """

@@ -1,6 +1,6 @@
 """What a watch looks at of a run's whole frames, made without the rest: of four megapixels some 30,000 pixels.
 
-A watch looks at every so many rows and at pairs of columns (`shift.state_of`). What lies between them is not made, and Bragg
+A watch looks at every so many rows and at pairs of columns (`state.state_of`). What lies between them is not made, and Bragg
 spots are left out; so a frame costs milliseconds, and its numbers are those of the whole frame without a crystal.
 """
 
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from beamsight.frame import Frame, Geometry
 from beamsight.physics.places import Places, places
 from beamsight.runs import SHOT, Run, run_of
-from beamsight.shift import LOOKED_AT, state_of
 from beamsight.shots import run_numbered, shot_of
+from beamsight.state import LOOKED_AT, state_of
 from beamsight.taking import taken_at
 from beamsight.task import columns
 
