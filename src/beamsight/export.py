@@ -58,7 +58,7 @@ OPSET = 18
 FOLDED = 2048  # numbers of a constant that may be computed beforehand
 # Frames that choose thresholds and calibration, that give the card's scores, and on which the graph is compared.
 CHOSEN, SCORED, COMPARED = 4000, 2000, 48
-FEWEST_RUNS, FRAMES_A_RUN = 8, 50  # runs that tell what is normal: at least, and one for so many of those chosen
+FEWEST_RUNS, FRAMES_A_RUN = 8, 20  # runs that tell what is normal: at least, and one for so many of those chosen
 CENTRES = 1000  # of those chosen, how many tell how well centres are found
 BATCH = 32
 # Packages whose versions the card notes.
