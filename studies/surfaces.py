@@ -37,9 +37,10 @@ class Surface:
     alternate: bool = False
 
     def layer(self, n: int) -> Floats:
-        """(x, y, z) of a particle of layer n."""
-        across = n % 2 if self.alternate else n
-        return np.array([across * self.step[0], across * self.step[1], n * self.step[2]])
+        """(x, y, z) of the particle of layer n that lies in the cell at zero, so that columns of layers stand upright."""
+        cell, across = np.array([self.first, self.second]).T, n % 2 if self.alternate else n
+        shares = np.round(np.linalg.solve(cell, across * np.array(self.step[:2])), 9) % 1
+        return np.array([*(cell @ shares), n * self.step[2]])
 
 
 # BCC 110: a centred rectangle a x a √2, cubic 110: a plain one; both take half the long side from layer to layer, and a / √2 up.

@@ -18,7 +18,7 @@ def points(name: str) -> np.ndarray:
     """Particles about the one at zero of the sixth layer."""
     surface, n = SURFACES[name], np.arange(-6, 7)
     plane = (n[:, None, None] * np.array(surface.first) + n[None, :, None] * np.array(surface.second)).reshape(-1, 2)
-    layers = [np.column_stack([plane + surface.layer(k)[:2] % 1e9, np.full(len(plane), surface.layer(k)[2])]) for k in range(13)]
+    layers = [np.column_stack([plane + surface.layer(k)[:2], np.full(len(plane), surface.layer(k)[2])]) for k in range(13)]
     middle = surface.layer(6)
     return np.concatenate(layers) - middle
 
