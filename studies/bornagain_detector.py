@@ -39,8 +39,8 @@ class Picture:
 
 @dataclass(frozen=True)
 class Grid:
-    """What is simulated: exit angles from `alpha_min` to `alpha_max` in `rows`, azimuths from `phi_min` to `phi_max` in `columns`,
-    rad; only to one side where `mirrored`; `blur_rad` of the detector, `half_width` of the narrowest rod that columns show, rad."""
+    """What is simulated: exit angles from `alpha_min` to `alpha_max` in `rows`, azimuths from `phi_min` to `phi_max` in
+    `columns`, rad; only to one side where `mirrored`; `blur_rad` of the detector, `half_width` of the narrowest rod, rad."""
 
     rows: int
     columns: int
@@ -68,7 +68,9 @@ def draw_picture(spacing_nm: float, wavelength_nm: float, incidence_rad: float, 
     reach = rng.uniform(2.2, 5) * wavelength_nm / spacing_nm
     width = int(np.exp(rng.uniform(np.log(100), np.log(1000))))
     side = rng.choice(["whole", "half", "shifted"], p=[0.5, 0.3, 0.2])
-    left, right = {"whole": (reach, reach), "half": (0.02 * reach, reach), "shifted": (rng.uniform(0.3, 0.9) * reach, reach)}[side]
+    left, right = {"whole": (reach, reach), "half": (0.02 * reach, reach), "shifted": (rng.uniform(0.3, 0.9) * reach, reach)}[
+        side
+    ]
     pitch = (left + right) / width
     tall = rng.uniform(0.7, 1.3) * (0.5 if side == "whole" else 0.8)
     height = int(np.clip(tall * width * (2 if side == "half" else 1.4), 100, 1000))

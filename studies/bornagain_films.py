@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator, default_rng
+
 from bornagain_detector import Picture, draw_picture, exposed, grid_of
 from bornagain_sample import simulated
-from numpy.random import Generator, default_rng
 from surfaces import SURFACES, alike
 
 KINDS = ("powder", "finite", "none")
@@ -100,7 +101,7 @@ def make(folder: Path, name: str, kind: str, number: int, seed: int) -> None:
     film = draw_film(name, kind, rng)
     picture = draw_picture(film.spacing_nm, film.wavelength_nm, film.incidence_rad, rng)
     grid = grid_of(picture, mirrored=kind != "finite")
-    image, mask, told = exposed(simulated(film, grid), grid, picture, film.incidence_rad, rng)
+    image, mask, told = exposed(simulated(film, grid, rng), grid, picture, film.incidence_rad, rng)
     # Written aside: a stopped run leaves no half file.
     aside = folder / f"aside-{os.getpid()}.npz"
     np.savez_compressed(aside, image=image, mask=mask)

@@ -10,24 +10,26 @@ from typing import Any
 
 import bornagain as ba
 import numpy as np
+from numpy.random import Generator
+
 from bornagain_detector import Floats, Grid
 from surfaces import SURFACES, Surface, azimuths, rods
 
 ELECTRON_NM = 2.8179403e-6
 GREY = (0.5, 0.5, 0.5)
-SIZES = (-1.0, 1.0)  # standard deviations: two sizes with the spread of all
+COLUMNS = {"powder": 2, "finite": 4}  # of each azimuth
 
 
-def simulated(film: Any, grid: Grid) -> Floats:
+def simulated(film: Any, grid: Grid, rng: Generator) -> Floats:
     """Intensity [rows columns] of a film, exit angles and azimuths growing; `film` is a `Film`."""
     detector = ba.SphericalDetector(grid.columns, grid.phi_min, grid.phi_max, grid.rows, grid.alpha_min, grid.alpha_max)
     detector.setResolutionFunction(ba.ResolutionFunction2DGaussian(grid.blur_rad, grid.blur_rad))
     beam = ba.Beam(1e12, film.wavelength_nm, film.incidence_rad)
-    simulation = ba.ScatteringSimulation(beam, _sample(film, grid), detector)
+    simulation = ba.ScatteringSimulation(beam, _sample(film, grid, rng), detector)
     return np.asarray(simulation.simulate().intensities(), float).reshape(grid.rows, grid.columns)
 
 
-def _sample(film: Any, grid: Grid) -> Any:
+def _sample(film: Any, grid: Grid, rng: Generator) -> Any:
     from bornagain_films import PARTICLES, SUBSTRATES
 
     particle, substrate = _material(*PARTICLES[film.particle], film), _material(*SUBSTRATES[film.substrate], film)
@@ -37,7 +39,7 @@ def _sample(film: Any, grid: Grid) -> Any:
     if film.embedded:
         thick = (film.layers * film.spacing_nm + film.diameter_nm) * 1.05
         holding = ba.Layer(_material(*PARTICLES["polymer"], film), thick)
-    _deposited(holding, film, grid, particle)
+    _deposited(holding, film, grid, particle, rng)
     sample.addLayer(vacuum)
     if film.embedded:
         sample.addLayer(holding)
@@ -51,7 +53,7 @@ def _material(electrons_per_nm3: float, absorption: float, film: Any) -> Any:
     return ba.RefractiveMaterial("some", GREY, delta, delta * absorption)
 
 
-def _deposited(layer: Any, film: Any, grid: Grid, material: Any) -> None:
+def _deposited(layer: Any, film: Any, grid: Grid, material: Any, rng: Generator) -> None:
     """Puts the film into a layer."""
 
     def one(diameter: float) -> Any:
@@ -68,9 +70,9 @@ def _deposited(layer: Any, film: Any, grid: Grid, material: Any) -> None:
         lines.setDecayFunction(ba.Profile1DCauchy(film.domain * film.spacing_nm))
         layer.addDeposit2D(1.0, lines)
     elif film.kind == "finite":
-        layer.addDeposit2D(1.0, _crystal(film, one))
+        layer.addDeposit2D(1.0, _crystal(film, one, rng))
     else:
-        _powder(layer, film, grid, one)
+        _powder(layer, film, grid, one, rng)
 
 
 def _shape(kind: str, diameter: float) -> Any:
@@ -84,28 +86,18 @@ def _shape(kind: str, diameter: float) -> Any:
     }[kind]()
 
 
-def _spread(made: Callable[[float], Any], film: Any) -> Any:
-    """The particle, or two sizes of it."""
-    if film.spread < 0.02:
-        return made(film.diameter_nm)
-    mixture = ba.Mixture()
-    for off in SIZES:
-        mixture.addParticle(made(film.diameter_nm * (1 + off * film.spread)), 0.5)
-    return mixture
-
-
-def _column(film: Any, surface: Surface, one: Callable[[float], Any], angle: float) -> Any:
-    """One particle of each layer above the other, turned by an angle."""
-
-    def made(diameter: float) -> Any:
-        stack = ba.Compound()
+def _column(film: Any, surface: Surface, one: Callable[[float], Any], angle: float, rng: Generator) -> Any:
+    """One particle of each layer above the other, turned by an angle: a few columns at random, each particle with a size and a
+    displacement of its own, so that what is diffuse keeps no order from layer to layer."""
+    columns, off = ba.Mixture(), film.displaced * film.spacing_nm
+    for _ in range(COLUMNS[film.kind]):
+        column = ba.Compound()
         for n in range(film.layers):
-            x, y, z = film.spacing_nm * surface.layer(n)
-            stack.addComponent(one(diameter), ba.R3(x, y, z * (1 + film.strain)))
-        stack.rotate(ba.RotationZ(angle))
-        return stack
-
-    return _spread(made, film)
+            x, y, z = film.spacing_nm * surface.layer(n) * (1, 1, 1 + film.strain) + rng.normal(0, off, 3)
+            column.addComponent(one(film.diameter_nm * (1 + film.spread * rng.normal())), ba.R3(x, y, z + 4 * off))
+        column.rotate(ba.RotationZ(angle))
+        columns.addParticle(column, 1.0)
+    return columns
 
 
 def _cell(film: Any, surface: Surface, angle: float) -> Any:
@@ -116,14 +108,14 @@ def _cell(film: Any, surface: Surface, angle: float) -> Any:
     return ba.BasicLattice2D(*lengths, between, angle + np.arctan2(first[1], first[0]))
 
 
-def _powder(layer: Any, film: Any, grid: Grid, one: Callable[[float], Any]) -> None:
+def _powder(layer: Any, film: Any, grid: Grid, one: Callable[[float], Any], rng: Generator) -> None:
     """Domains of every azimuth side by side. BornAgain turns a lattice for its mean over azimuths, but not what stands on it,
     so that each azimuth is a crystal of its own here. A rod is as wide as the domains and the columns make it."""
     surface, k = SURFACES[film.name], 2 * pi / film.wavelength_nm
     seen = k * np.sin(grid.phi_max) * film.spacing_nm
     width = max(2 / film.domain, grid.half_width * k * film.spacing_nm)
     for angle, share in azimuths(surface, max(seen, np.hypot(*rods(surface, 20.0).T).min() * 1.1), width).items():
-        column, cell = _column(film, surface, one, angle), _cell(film, surface, angle)
+        column, cell = _column(film, surface, one, angle, rng), _cell(film, surface, angle)
         decay = ba.Profile2DCauchy(film.spacing_nm / width, film.spacing_nm / width, 0.0)
         if film.paracrystal:
             size = film.spacing_nm / width
@@ -133,18 +125,15 @@ def _powder(layer: Any, film: Any, grid: Grid, one: Callable[[float], Any]) -> N
         else:
             crystal = ba.Crystal2D(column, cell)
             crystal.setDecayFunction(decay)
-            crystal.setLateralPositionVariance(film.displaced * film.spacing_nm)
         layer.addDeposit2D(share, crystal)
 
 
-def _crystal(film: Any, one: Callable[[float], Any]) -> Any:
+def _crystal(film: Any, one: Callable[[float], Any], rng: Generator) -> Any:
     """A finite crystal, its azimuth's direction along the beam: rows of columns, or BornAgain's crystal within a box."""
     surface, angle = SURFACES[film.name], -film.azimuth_rad
     if not film.meso:
-        column, cell = _column(film, surface, one, angle), _cell(film, surface, angle)
-        crystal = ba.FiniteCrystal2D(column, cell, *film.cells)
-        crystal.setLateralPositionVariance(film.displaced * film.spacing_nm)
-        return crystal
+        column, cell = _column(film, surface, one, angle, rng), _cell(film, surface, angle)
+        return ba.FiniteCrystal2D(column, cell, *film.cells)
     d, stretch = film.spacing_nm, np.array([1, 1, 1 + film.strain])
     repeat = 2 if surface.alternate else 1
     spans = [d * np.array((*v, 0.0)) for v in (surface.first, surface.second)]
