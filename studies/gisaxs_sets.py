@@ -28,7 +28,7 @@ DATA = Path(os.environ.get("BEAMSIGHT_DATA", ROOT.parent / "shared" / "data"))
 LATTICES = ("BCC100", "BCC110", "Cubic100", "Cubic110", "FCC100", "FCC111", "HCP")
 NONE = "none"
 # What the names of HipGISAXS's files begin with.
-PUBLISHED = {"bcc_100": "BCC100", "cubic_100": "Cubic100", "fcc_100": "FCC100", "hcp_none": "HCP"}
+PUBLISHED = {"bcc_100": "BCC100", "bcc_110": "BCC110", "cubic_100": "Cubic100", "fcc_100": "FCC100", "hcp_none": "HCP"}
 # What the measured images show, none of them a film of particles on a lattice. Doubtful ones say why they are none.
 MEASURED = {
     "07_dioptas_ceo2_pilatus1m": "powder rings",
@@ -68,7 +68,8 @@ def absent(folder: Path) -> str | None:
 
 
 def hipgisaxs(root: Path = DATA) -> Iterator[Asked]:
-    """The patterns of finite crystals that the group of Ushizima et al. (2016) computed, four lattices, 8-bit logarithms.
+    """The patterns of finite crystals that the group of Ushizima et al. (2016) computed, of four lattices, one with two
+    planes in the surface, as 8-bit logarithms.
     Raises ValueError for a file of another name."""
     for path in sorted((root / "gisaxs").rglob("*.png")):
         name = named(path.name)
