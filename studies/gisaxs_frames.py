@@ -16,9 +16,10 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from beamsight.detector import Detector
+from beamsight.examples import simulate
 from beamsight.frame import Frame, Geometry
 from beamsight.task import SCENE, Task, exposures
-from gisaxs_sets import LATTICES, Asked
+from gisaxs_sets import LATTICES, NONE, Asked
 
 SIDE, BATCH, SEED = 100, 32, 6
 MOST_DRAWN = 30  # times as many scenes as are wanted: then a lattice that gives none is left out
@@ -84,7 +85,8 @@ def store(task: Task, draw: Callable[[Generator], Any], indices: range, each: in
                 found[name].append((clean, noisy))
             if all(len(of) == each for of in found.values()):
                 break
-        every = [(name, pair) for name, pairs in found.items() for pair in pairs]
+        # Lattice by lattice in turn, so that any part of them, such as the one kept for validation, holds all.
+        every = [(name, pairs[k]) for k in range(each) for name, pairs in found.items() if k < len(pairs)]
         for k, kind in enumerate(("clean", "noisy")):
             np.save(folder / f"{kind}.npy", np.stack([pair[k] for _, pair in every]))
         told = {"names": [name for name, _ in every], "share": doubtful / drawn}
@@ -93,6 +95,12 @@ def store(task: Task, draw: Callable[[Generator], Any], indices: range, each: in
     told = json.loads((folder / "names.json").read_text())
     clean, noisy = (np.load(folder / f"{kind}.npy", mmap_mode="r") for kind in ("clean", "noisy"))
     return Dataset(clean, noisy, tuple(told["names"]), told["share"])
+
+
+def simulated_none(task: Task, n: int) -> Iterator[Asked]:
+    """The first n test frames of the task, on its drawn detectors, that show none of the lattices."""
+    frames = (frame for frame in simulate(task, MOST_DRAWN * n, SEED) if frame.truth == NONE)
+    return (Asked(frame, NONE, (), "simulated", frame.key) for frame in islice(frames, n))
 
 
 def examples(task: Task, indices: range) -> Iterator[tuple[Floats, Floats, str | None]]:

@@ -25,7 +25,7 @@ from beamsight.bundle import load
 from beamsight.examples import TEST, TRAINING
 from beamsight.frame import Frame
 from beamsight.task import Task, find_task
-from gisaxs_frames import Dataset, store
+from gisaxs_frames import Dataset, simulated_none, store
 from gisaxs_learners import HOG, OURS, PAPER, SHIPPED, answered, as_pictures, keep_names, kept, linear, ours, table_vi
 from gisaxs_scores import (
     Said,
@@ -35,6 +35,7 @@ from gisaxs_scores import (
     kind_table,
     refused,
     right,
+    share,
     told,
     worst,
 )
@@ -88,11 +89,10 @@ def other_rows(said: Mapping[str, Sequence[Said]]) -> list[Row]:
         Row("BornAgain, right", right(clear), "%", 90.0),
         Row("BornAgain, frames", float(len(lattices)), "", 350.0),
         Row("BornAgain, believed and wrong", confidently_wrong(lattices), "%", 2.0, "lower"),
-        Row("BornAgain, lattices that show the same: one of them", 100 * float(np.mean([s.allowed for s in double])), "%")
-        if double
-        else Row("BornAgain, lattices that show the same: one of them", None, "%"),
+        Row("BornAgain, lattices that show the same: one of them", share(one.allowed for one in double), "%"),
         Row("BornAgain's films of none, refused", refused(bornagain), "%", 90.0),
         Row("measured images of none, refused", refused(none), "%", 90.0),
+        Row("our simulation's frames of none, refused", refused(said.get("simulated", ())), "%", 90.0),
     ]
 
 
@@ -185,14 +185,17 @@ def others(options: argparse.Namespace) -> dict[str, list[Asked]]:
 def measured_all(options: argparse.Namespace) -> Found:
     """Every stage, those that are kept already read."""
     task, bundle = find_task(TASK), load(options.model)
-    tests, sets = datasets(task, options), others(options)
+    tests, sets = datasets(task, options), others(options) | {"simulated": list(simulated_none(task, options.none))}
     accuracy = compared(task, tests, options)
     answers = options.runs / "answers"
     for name, asked in tests.items():
         said = answered(bundle, asked, answers, f"{name.replace(' ', '-')}-{options.each}")
         accuracy[name, SHIPPED] = [right(said) or 0.0]
     by_name = "-".join(map(str, options.films))
-    said_of_sets = {name: answered(bundle, asked, answers, f"{name}-{by_name}") for name, asked in sets.items()}
+    said_of_sets = {
+        name: answered(bundle, asked, answers, f"{name}-{by_name if name == 'bornagain' else len(asked)}")
+        for name, asked in sets.items()
+    }
     return Found(accuracy, said_of_sets, sets)
 
 
@@ -221,11 +224,12 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--films", type=int, nargs=3, default=[40, 15, 15], help="powders and crystals of each lattice; each none"
     )
+    parser.add_argument("--none", type=int, default=300, help="frames of none of our own simulation")
     parser.add_argument("--quick", action="store_true", help="few frames, six steps, one seed; nothing kept in docs")
     options = parser.parse_args()
     if options.quick:
         options.each, options.learn, options.seeds, options.paper_steps, options.steps = 4, 6, 1, 6, 6
-        options.films = [0, 1, 1]
+        options.films, options.none = [0, 1, 1], 4
     return options
 
 
@@ -238,7 +242,7 @@ def main() -> None:
     tables = {"datasets": seed_table(found.accuracy)}
     for name, said in found.said.items():
         tables[name] = answer_table(said) if name == "none" else confusion_table(said)
-        if name != "none":
+        if name in ("hipgisaxs", "bornagain"):
             tables[f"{name}-worst"] = worst_picture(found.asked[name], said, path / f"gisaxs_{name}_worst.webp")
     tables["kinds"] = kind_table(found.said["bornagain"])
     print(*tables.values(), sep="\n\n")
