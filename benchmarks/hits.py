@@ -12,10 +12,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,10 +26,10 @@ import numpy as np
 
 from beamsight.peakfinder8 import Peaks, Search, peaks_of, prepare
 from hits_network import CORES, MEASURED_LARGE, decision_rows, end_to_end_rows
+from peers import ONDAMONITOR, clean_environment, peer_python
 from studies.rows import ROOT, Row, keep, show
 from studies.sfx_frames import Measured, measured, reference
 
-PEER = "ondamonitor==23.8.3"
 FRAMES = {
     "JUNGFRAU module, 0.5 Mpx": "jungfrau/conv0",
     "CSPAD, 2.3 Mpx in 64 panels": "cspad/idx-20130301060858401.cbf",
@@ -40,17 +38,6 @@ FRAMES = {
     "PILATUS 6M, a miss": "pilatus/thau_3_2_0017",
     "EIGER 16M": MEASURED_LARGE,
 }
-
-
-def peer_python() -> Path:
-    """The interpreter of an environment with OM, made where there is none. Raises CalledProcessError where it cannot be."""
-    home = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "beamsight" / PEER.replace("==", "-")
-    python, done = home / "bin" / "python", home / "installed"
-    if not done.exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", PEER, "numpy<2"], check=True)
-        done.touch()
-    return python
 
 
 class Peer:
@@ -79,10 +66,8 @@ class Peer:
 @contextmanager
 def peer() -> Iterator[Peer]:
     """OM's finder, for as long as it is asked."""
-    command = [peer_python(), Path(__file__).with_name("hits_peer.py")]
-    # It must not see this environment's packages.
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean) as process:
+    command = [peer_python(ONDAMONITOR), Path(__file__).with_name("hits_peer.py")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean_environment()) as process:
         try:
             yield Peer(process)
         finally:

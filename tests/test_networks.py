@@ -49,6 +49,18 @@ def test_published_networks_have_the_published_numbers_of_weights() -> None:
     assert shapes == [(100, 18, 18), (100, 6, 6), (84, 1, 1), (84,)]
 
 
+def test_the_network_of_lattices_is_the_published_one() -> None:
+    network = build_network("latticenet", 1, 7, "counts")
+    x, shapes = torch.zeros(1, 1, 100, 100), []
+    for layer in network.features:
+        x = layer(x)
+        shapes.append(tuple(x.shape[1:]))
+    assert shapes[:5] == [(20, 96, 96), (20, 48, 48), (20, 44, 44), (20, 22, 22), (50, 19, 19)]
+    assert network(torch.zeros(1, 1, 100, 100))[0].shape == (1, 7)
+    # Weights and biases: 5 x 5 of 1 to 20, 5 x 5 of 20 to 20, 4 x 4 of 20 to 50, and all of 19 x 19 x 50 to 7.
+    assert sum(p.numel() for p in network.parameters()) == 520 + 10_020 + 16_050 + 126_357
+
+
 def test_the_mixer_knows_places() -> None:
     # The same two spots beside or opposite each other differ: without places, attention and pooling could not tell.
     torch.manual_seed(0)
@@ -62,7 +74,7 @@ def test_the_mixer_knows_places() -> None:
 
 
 def test_an_unknown_network_is_named() -> None:
-    with pytest.raises(BeamsightError, match=r"'resnet'.*joint, spots, compact, alexnet, vgg, hitnet, tilenet"):
+    with pytest.raises(BeamsightError, match=r"'resnet'.*joint, spots, compact, alexnet, vgg, hitnet, tilenet, latticenet"):
         build_network("resnet", 1, 1)
 
 

@@ -1,5 +1,5 @@
-"""Networks that others use, to compare with: AlexNet and VGG, with smaller hidden layers than those published, and the two that
-were published for Bragg spots.
+"""Networks that others use, to compare with: AlexNet and VGG, with smaller hidden layers than those published, and those that
+were published for Bragg spots and for lattices.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -113,6 +113,30 @@ class TileNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """[N C 64 64] to logits [N T] and embedding [N 84]."""
+        embedding = self.features(x)
+        return self.head(embedding), embedding
+
+
+class LatticeNet(nn.Module):
+    """The network of Ushizima et al. (2016), Table VI, for 100 x 100 px: on which lattice do the particles sit?
+
+    The table names no activation. Its layers are those of MatConvNet's example of handwritten digits with other widths, which has
+    one, after its last convolution; without it, that and the last layer would be one linear map.
+    """
+
+    side = 100
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(channels, 20, 5), nn.MaxPool2d(2),
+            nn.Conv2d(20, 20, 5), nn.MaxPool2d(2),
+            nn.Conv2d(20, 50, 4), nn.ReLU(), nn.Flatten(),
+        )  # fmt: skip
+        self.head = nn.Linear(50 * 19 * 19, width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[N C 100 100] to logits [N T] and embedding [N 18050]."""
         embedding = self.features(x)
         return self.head(embedding), embedding
 

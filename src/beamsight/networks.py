@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from beamsight.baselines import VGG, AlexNet, HitNet, TileNet
+from beamsight.baselines import VGG, AlexNet, HitNet, LatticeNet, TileNet
 from beamsight.blocks import Residual, halve
 from beamsight.errors import BeamsightError
 from beamsight.joint import EMBEDDING, Joint
@@ -118,7 +118,9 @@ class Mixer(nn.Module):
 
 
 NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {"compact": Compact, "alexnet": AlexNet, "vgg": VGG}
-SEEING_COUNTS: dict[str, Callable[[int, int], nn.Module]] = {"hitnet": HitNet, "tilenet": TileNet}
+SEEING_COUNTS: dict[str, Callable[[int, int], nn.Module]] = {
+    "hitnet": HitNet, "tilenet": TileNet, "latticenet": LatticeNet,
+}  # fmt: skip
 
 # Waves a grid's side that tell places apart: from the whole grid to neighbours on 8 x 8.
 _WAVES = (0.5, 1.0, 2.0, 4.0)
