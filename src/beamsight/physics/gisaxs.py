@@ -1,0 +1,258 @@
+"""What a film of particles scatters at grazing incidence: the distorted-wave Born approximation with its four terms.
+
+What depends on the exit angle and on |q_par| is made on a grid of these two, in products of matrices, and looked up by pixels:
+a powder's rods depend on |q_par| alone, a layer stack's phases on the exit angle alone. x is along the beam, z the normal.
+"""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch.nn.functional import grid_sample
+
+from beamsight.physics.columns import Columns, chosen, rows_of
+from beamsight.physics.crystals import CLASSES, SITES
+from beamsight.physics.films import LAYERS
+from beamsight.physics.formfactors import sliced
+from beamsight.physics.fresnel import Waves, normal_wavevector, terms, waves
+from beamsight.physics.rods import interference
+
+COLUMNS = 128  # of the grid, in |q_par|: some twelve a fringe of the form factor of particles of 20 nm
+SIZES = 5
+STEPS = 4  # entries of a rod's table a pixel
+
+
+@dataclass(frozen=True)
+class Exits:
+    """Where light leaves: `up` [B H 1] and `across` [B 1 W], tangents from the horizon and from the plane of incidence; `row` and
+    `q_par` [B H W], places on the grid; `q_x`, `q_y` [B H W] rad/m; `rows` [B H] sines of exit angles of the grid's rows, `reach` [B]
+    rad/m, its last column."""
+
+    up: torch.Tensor
+    across: torch.Tensor
+    row: torch.Tensor
+    q_x: torch.Tensor
+    q_y: torch.Tensor
+    q_par: torch.Tensor
+    rows: torch.Tensor
+    reach: torch.Tensor
+
+
+class Grid(NamedTuple):
+    """Weights and amplitudes on it: `weight`, `q_z` [B A 4], `amplitudes` [B A 4 S P] of sizes whose shares are `sizes` [B S],
+    `q` [B P] rad/m."""
+
+    weight: torch.Tensor
+    q_z: torch.Tensor
+    amplitudes: torch.Tensor
+    sizes: torch.Tensor
+    q: torch.Tensor
+
+
+def exits(s: Columns, shape: tuple[int, int]) -> Exits:
+    """The pixels of `columns(films)` on a flat detector of `shape` (H, W) at right angles to the horizon's direction."""
+    pixel, k = s.side_rad / shape[0], 2 * torch.pi / s.wavelength_m
+    horizon = s.beam_y * shape[0] - 0.5 - torch.tan(s.incidence_rad) / pixel
+    up = (horizon - torch.arange(shape[0])[:, None]) * pixel
+    across = (torch.arange(shape[1]) - (s.beam_x * shape[1] - 0.5)) * pixel
+    aside = up**2 + across**2
+    total = torch.sqrt(1 + aside)
+    # Cosines near 1 are written by what they lack: float32 has 1e-7 of 1, and a crystal 1e5 wavelengths.
+    q_x = k * (2 * torch.sin(s.incidence_rad / 2) ** 2 - aside / (total * (1 + total)))
+    q_y = k * across / total
+    q_par = torch.hypot(q_x, q_y)
+    row = horizon - up / torch.sqrt(1 + across**2) / pixel
+    return Exits(up, across, row, q_x, q_y, q_par, (up / torch.sqrt(1 + up**2))[..., 0], q_par.flatten(1).amax(1) * 1.0001)
+
+
+def render(films: Columns, shape: tuple[int, int]) -> torch.Tensor:
+    """Mean photons [B H W] of `columns(films)`: particles, roughness, air, specular and direct beam, behind their stops."""
+    if films.kind.device.type == "cpu" and len(films.kind) > 1:
+        # Frame by frame on a processor: its caches hold one.
+        return torch.cat([render(rows_of(films, slice(n, n + 1)), shape) for n in range(len(films.kind))])
+    e = exits(films, shape)
+    light = scattered(films, e)
+    light = light * (films.lattice_ph / light.mean((1, 2), keepdim=True).clamp(min=1e-30))
+    return (light + _rough(films, e) + _beams(films, e)) * _passed(films, e)
+
+
+def scattered(films: Columns, e: Exits) -> torch.Tensor:
+    """[B H W] light of the particles, a particle's share in units of (contrast x volume)^2; 0 below the horizon."""
+    light = torch.zeros_like(e.q_par)
+    for single, make in ((0, _powder), (1, _crystal)):
+        if (some := chosen(films, films.single[:, 0, 0] == single)) is not None:
+            rows, these = some
+            light[rows] = make(these, rows_of(e, rows))
+    return light * (e.up > 0)
+
+
+def _powder(s: Columns, e: Exits) -> torch.Tensor:
+    grid, heights, used = _grid(s, e), *_heights(s)
+    number = used.sum(1)[:, None, None]
+    mean = (grid.amplitudes * grid.sizes[:, None, None, :, None]).sum(3) * grid.weight[..., None]
+    phase = torch.exp(-1j * grid.q_z[..., None] * heights[:, None, None]) * used[:, None, None]
+    damped = _damping(s, grid)
+    known = 1 - s.strewn
+    parts = []
+    for n in range(CLASSES):
+        shifts = torch.arange(LAYERS) % s.repeat[:, 0]
+        sums = (phase * torch.exp(-2j * torch.pi * n / s.parts[:, 0] * shifts)[:, None, None]).sum(-1)
+        parts.append((mean * sums[..., None]).sum(2).abs().square() * damped * known / number)
+    apart, together = _alone(s, grid, mean)
+    parts.append(apart - known * damped * together)
+    maps = _on_grid(torch.stack(parts, 1), e)
+    return (maps[:, :CLASSES] * _rods(s, e)).sum(1) + maps[:, CLASSES]
+
+
+def _grid(s: Columns, e: Exits) -> Grid:
+    """Amplitudes of the particles on the grid of exit angles and |q_par|, per volume of the mean particle."""
+    into, out = _waves(s, torch.sin(s.incidence_rad)[:, 0]), _waves(s, e.rows.clamp(min=1e-6))
+    weight, q_z = terms(into, out)
+    q = torch.linspace(0, 1, COLUMNS) * e.reach[:, None]
+    place, share = _sizes(bool((s.spread > 0).any()), q.device)
+    relative = (1 + s.spread[:, 0] * place).clamp(min=0.1)
+    shape, radius, tall, taper = (v[:, 0, 0] for v in (s.shape, s.radius_m, s.tall, s.taper))
+    flat = q_z.flatten(1)
+    each = [sliced(q, flat, shape, radius * r, tall, taper).unflatten(1, q_z.shape[1:]) for r in relative.T]
+    volume = 2 * radius**3 * tall
+    return Grid(weight, q_z, torch.stack(each, 3) / volume[:, None, None, None, None], share.expand(len(q), -1), q)
+
+
+def _waves(s: Columns, sine: torch.Tensor) -> Waves:
+    film = tuple(v[:, 0] for v in (s.film_delta, s.film_beta, s.film_m))
+    return waves(2 * torch.pi / s.wavelength_m[:, 0], sine, film, (s.substrate_delta[:, 0], s.substrate_beta[:, 0]))
+
+
+@lru_cache
+def _sizes(several: bool, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Gauss and Hermite's places, standard deviations, and weights of a normal distribution."""
+    place, weight = np.polynomial.hermite_e.hermegauss(SIZES if several else 1)
+    return tuple(torch.tensor(v, dtype=torch.float32, device=device) for v in (place, weight / weight.sum()))  # type: ignore[return-value]
+
+
+def _heights(s: Columns) -> tuple[torch.Tensor, torch.Tensor]:
+    """[B LAYERS] middles of the particles above the substrate, and which of them there are; of a crystal, heights all over it."""
+    n = torch.arange(LAYERS)
+    half, single = (s.base_m + s.radius_m * s.tall)[:, 0], s.single[:, 0] > 0
+    top = ((s.cells - 1) * s.cell_m[..., 2].abs()).sum(1)[:, None]
+    powder, block = half + n * s.layer_m[:, 0], half + n / (LAYERS - 1) * top
+    return torch.where(single, block, powder), (single | (n < s.layers[:, 0])).float()
+
+
+def _damping(s: Columns, grid: Grid) -> torch.Tensor:
+    """[B A P] Debye and Waller's exp(-q^2 u^2) with the transmitted wave's q."""
+    square = grid.q_z[..., 0].real[..., None] ** 2 + grid.q[:, None] ** 2
+    return torch.exp(-square * s.disorder_m**2)
+
+
+def _alone(s: Columns, grid: Grid, mean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """[B A P] light of a particle that knows no other, averaged over heights: of all sizes, and of the mean amplitude."""
+    heights, used = _heights(s)
+    phase = torch.exp(-1j * grid.q_z[..., None] * heights[:, None, None]) * (used / used.sum(1, keepdim=True)).sqrt()[:, None, None]
+    pairs = phase @ phase.mH
+    together = _quadratic(pairs, mean)
+    if grid.sizes.shape[1] == 1:
+        return together, together
+    each = grid.amplitudes * grid.weight[..., None, None]
+    apart = _quadratic(pairs, each.flatten(3)).unflatten(2, each.shape[3:])
+    return (apart * grid.sizes[:, None, :, None]).sum(2), together
+
+
+def _quadratic(pairs: torch.Tensor, amplitude: torch.Tensor) -> torch.Tensor:
+    """sum over t, u of a_t pairs_tu conj(a_u) [B A P]."""
+    return ((pairs.transpose(2, 3) @ amplitude) * amplitude.conj()).real.sum(2)
+
+
+def _on_grid(maps: torch.Tensor, e: Exits) -> torch.Tensor:
+    """Maps [B C A P] at the pixels, [B C H W]."""
+    place = torch.stack([e.q_par / e.reach[:, None, None], e.row / max(maps.shape[2] - 1, 1)], -1) * 2 - 1
+    return grid_sample(maps, place, padding_mode="border", align_corners=True)
+
+
+def _rods(s: Columns, e: Exits) -> torch.Tensor:
+    """[B CLASSES H W] the interference of each class of rods at the pixels."""
+    q = torch.linspace(0, 1, STEPS * max(e.q_par.shape[1:])) * e.reach[:, None]
+    # Order that is lost from neighbour to neighbour widens rods by g^2 (G d)^2 / (2 d) (Hosemann).
+    lost = (s.paracrystal[:, 0] * s.rod_q) ** 2 * s.spacing_m[:, 0] / 2
+    length = 1 / (1 / s.domain_m[:, 0] + lost)
+    table = interference(q, s.rod_q, s.rod_count, length, s.area_m2[:, 0, 0], s.gaussian[:, 0, 0])
+    place = torch.stack([e.q_par / e.reach[:, None, None] * 2 - 1, torch.zeros_like(e.q_par)], -1)
+    return grid_sample(table[:, :, None], place, padding_mode="border", align_corners=True)
+
+
+def _crystal(s: Columns, e: Exits) -> torch.Tensor:
+    grid = _grid(s, e)
+    mean = (grid.amplitudes * grid.sizes[:, None, None, :, None]).sum(3) * grid.weight[..., None]
+    damped, known = _damping(s, grid), 1 - s.strewn
+    apart, together = _alone(s, grid, mean)
+    waves_ = (mean * (damped * known).sqrt()[:, :, None]).permute(0, 2, 1, 3)
+    maps = _on_grid(torch.cat([waves_.real, waves_.imag, (apart - known * damped * together)[:, None]], 1), e)
+    amplitude = torch.zeros_like(e.q_par, dtype=torch.complex64)
+    for n, q_z in enumerate(_pixel_q_z(s, e)):
+        amplitude += torch.complex(maps[:, n], maps[:, 4 + n]) * _sum_over_block(s, e, q_z)
+    return amplitude.abs().square() / (s.cells.prod(1) * s.site.sum(1))[:, None, None] + maps[:, 8]
+
+
+def _pixel_q_z(s: Columns, e: Exits) -> list[torch.Tensor]:
+    k = 2 * torch.pi / s.wavelength_m
+    sine = (e.up / torch.sqrt(1 + e.up**2 + e.across**2)).clamp(min=1e-6)
+    into, out = (normal_wavevector(k, v, s.film_delta, s.film_beta) for v in (torch.sin(s.incidence_rad), sine))
+    return [out + into, out - into, into - out, -out - into]
+
+
+def _sum_over_block(s: Columns, e: Exits, q_z: torch.Tensor) -> torch.Tensor:
+    """[B H W] sum of exp(-i q r) over all particles of a crystal, the lowest of them at `base_m`."""
+    cos, sin = torch.cos(s.azimuth_rad), torch.sin(s.azimuth_rad)
+    q_x, q_y = e.q_x * cos + e.q_y * sin, e.q_y * cos - e.q_x * sin
+    lift = (s.base_m + s.radius_m * s.tall) - ((s.cells - 1) * s.cell_m[..., 2].clamp(max=0)).sum(1)[:, None, None]
+    total = torch.exp(-1j * q_z * lift) * sum(
+        s.site[:, n, None, None] * torch.exp(-1j * _along(s.site_m[:, n], q_x, q_y, q_z)) for n in range(SITES)
+    )
+    for n in range(3):
+        total = total * _row(_along(s.cell_m[:, n], q_x, q_y, q_z), s.cells[:, n, None, None])
+    return total
+
+
+def _along(vector: torch.Tensor, q_x: torch.Tensor, q_y: torch.Tensor, q_z: torch.Tensor) -> torch.Tensor:
+    x, y, z = (vector[:, n, None, None] for n in range(3))
+    return q_x * x + q_y * y + q_z * z
+
+
+def _row(turn: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
+    """sum of exp(-i n turn) over n < number: `number` where all are in phase."""
+    # Whole turns are taken off before they are multiplied, so that float32 holds what is left.
+    left = torch.complex(torch.remainder(turn.real + torch.pi, 2 * torch.pi) - torch.pi, turn.imag)
+    one = 1 - torch.exp(-1j * left)
+    alike = one.abs() < 1e-4
+    return torch.where(alike, number + 0j, (1 - torch.exp(-1j * left * number)) / torch.where(alike, 1.0 + 0j, one))
+
+
+def _rough(s: Columns, e: Exits) -> torch.Tensor:
+    """Roughness of the substrate seen by the light that is there: the Yoneda band. Phys. Rev. B 38, 2297 (1988)."""
+    out = _waves(s, e.rows.clamp(min=1e-6))
+    band = _on_grid((out.down + out.up).abs().square()[:, None, :, None].expand(-1, -1, -1, 2), e)[:, 0]
+    return s.rough_ph * band / (1 + (e.q_par * s.rough_m) ** 2) ** 1.5 * (e.up > 0)
+
+
+def _beams(s: Columns, e: Exits) -> torch.Tensor:
+    direct, specular = (e.across**2 + (e.up + sign * torch.tan(s.incidence_rad)) ** 2 for sign in (1, -1))
+    width = -0.5 / s.beam_rad**2
+    air = s.flat_ph + s.air_ph * (1 + direct / s.air_rad**2) ** -1.5
+    return air + s.direct_ph * torch.exp(direct * width) + s.specular_ph * torch.exp(specular * width)
+
+
+def _passed(s: Columns, e: Exits) -> torch.Tensor:
+    """Share [B H W] of light that the stops let through, with edges as soft as a pixel."""
+    pixel, height = s.side_rad / e.q_par.shape[1], torch.tan(s.incidence_rad)
+    share = torch.ones_like(e.q_par)
+    for radius, middle in ((s.stop_rad, -height), (s.specular_stop_rad, height)):
+        beyond = torch.hypot(e.across, e.up - middle) - radius
+        share = share * torch.where(radius > 0, torch.sigmoid(4 * beyond / pixel), 1.0)
+    beyond = torch.maximum(e.across.abs() - s.bar_rad, e.up - height)
+    return share * torch.where(s.bar_rad > 0, torch.sigmoid(4 * beyond / pixel), 1.0)
