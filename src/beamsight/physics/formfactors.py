@@ -76,8 +76,9 @@ def _nodes(device: torch.device) -> torch.Tensor:
 
 def sliced(
     q_par: torch.Tensor, q_z: torch.Tensor, shape: torch.Tensor, radius: torch.Tensor, tall: torch.Tensor, taper: torch.Tensor
-) -> torch.Tensor:
-    """[B A P] complex F of particles turned at random about z, on all pairs of `q_z` [B A] complex and `q_par` [B P].
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """[B A P] complex F at (`q_par`, `q_z`) and at (`q_par`, -`q_z`) of particles turned at random about z, on all pairs of `q_z`
+    [B A] complex and `q_par` [B P].
 
     `shape` [B]: BALL, a sphere of `radius` whose bottom is cut off so that its height is 2 `radius` x `tall`; ROUND and SQUARE,
     upright bodies of that height, of radius or half side `radius` at the bottom and (1 - `taper`) `radius` at the top: cylinder
@@ -87,10 +88,14 @@ def sliced(
     wide = _half_widths(place, shape[:, None], radius[:, None], tall[:, None], taper[:, None])
     x = wide[..., None] * q_par[:, None, :]
     angular = (shape == SQUARE)[:, None, None]
-    slices = torch.where(angular, 4 * square(x), torch.pi * disc(x)) * (wide**2 * weight * 2 * (radius * tall)[:, None])[..., None]
+    outline = 4 * square(x) if bool(angular.all()) else torch.pi * disc(x)
+    if bool(angular.any()) and not bool(angular.all()):
+        outline = torch.where(angular, 4 * square(x), outline)
+    slices = outline * (wide**2 * weight * 2 * (radius * tall)[:, None])[..., None]
     phase = torch.exp(-1j * q_z[..., None] * (place * 2 * (radius * tall)[:, None])[:, None, :])
-    # The slices are real: two products of real matrices instead of one of complex ones.
-    return torch.complex(phase.real @ slices, phase.imag @ slices)
+    # The slices are real: two products of real matrices instead of one of complex ones. Their places are symmetric.
+    there, back = (torch.complex(v.real @ slices, v.imag @ slices) for v in (phase, phase.flip(2)))
+    return there, back
 
 
 def _half_widths(

@@ -17,7 +17,6 @@ import torch
 from torch.nn.functional import grid_sample
 
 from beamsight.physics.columns import Columns, chosen, rows_of
-from beamsight.physics.crystals import CLASSES, SITES
 from beamsight.physics.films import LAYERS
 from beamsight.physics.formfactors import sliced
 from beamsight.physics.fresnel import Waves, normal_wavevector, terms, waves
@@ -30,13 +29,13 @@ STEPS = 4  # entries of a rod's table a pixel
 
 @dataclass(frozen=True)
 class Exits:
-    """Where light leaves: `up` [B H 1] and `across` [B 1 W], tangents from the horizon and from the plane of incidence; `row` and
-    `q_par` [B H W], places on the grid; `q_x`, `q_y` [B H W] rad/m; `rows` [B H] sines of exit angles of the grid's rows, `reach` [B]
+    """Where light leaves: `up` [B H 1] and `across` [B 1 W], tangents from the horizon and from the plane of incidence; `place`
+    [B H W 2] columns and rows on the grid from -1 to 1; `q_x`, `q_y`, `q_par` [B H W] rad/m; `rows` [B H] sines of exit angles of the grid's rows, `reach` [B]
     rad/m, its last column."""
 
     up: torch.Tensor
     across: torch.Tensor
-    row: torch.Tensor
+    place: torch.Tensor
     q_x: torch.Tensor
     q_y: torch.Tensor
     q_par: torch.Tensor
@@ -67,8 +66,13 @@ def exits(s: Columns, shape: tuple[int, int]) -> Exits:
     q_x = k * (2 * torch.sin(s.incidence_rad / 2) ** 2 - aside / (total * (1 + total)))
     q_y = k * across / total
     q_par = torch.hypot(q_x, q_y)
-    row = horizon - up / torch.sqrt(1 + across**2) / pixel
-    return Exits(up, across, row, q_x, q_y, q_par, (up / torch.sqrt(1 + up**2))[..., 0], q_par.flatten(1).amax(1) * 1.0001)
+    reach = q_par.flatten(1).amax(1) * 1.0001
+    place = torch.empty(*q_par.shape, 2)
+    torch.mul(q_par, 2 / reach[:, None, None], out=place[..., 0])
+    torch.sub(horizon, up / (torch.sqrt(1 + across**2) * pixel), out=place[..., 1])
+    place *= torch.tensor([1, 2 / max(shape[0] - 1, 1)])
+    place -= 1
+    return Exits(up, across, place, q_x, q_y, q_par, (up / torch.sqrt(1 + up**2))[..., 0], reach)
 
 
 def render(films: Columns, shape: tuple[int, int]) -> torch.Tensor:
@@ -79,7 +83,12 @@ def render(films: Columns, shape: tuple[int, int]) -> torch.Tensor:
     e = exits(films, shape)
     light = scattered(films, e)
     light = light * (films.lattice_ph / light.mean((1, 2), keepdim=True).clamp(min=1e-30))
-    return (light + _rough(films, e) + _beams(films, e)) * _passed(films, e)
+    if bool((films.rough_ph > 0).any()):
+        light = light + _rough(films, e)
+    if bool((films.flat_ph + films.air_ph + films.direct_ph + films.specular_ph > 0).any()):
+        light = light + _beams(films, e)
+    stops = films.stop_rad + films.specular_stop_rad + films.bar_rad
+    return light * _passed(films, e) if bool((stops > 0).any()) else light
 
 
 def scattered(films: Columns, e: Exits) -> torch.Tensor:
@@ -97,31 +106,47 @@ def _powder(s: Columns, e: Exits) -> torch.Tensor:
     number = used.sum(1)[:, None, None]
     mean = (grid.amplitudes * grid.sizes[:, None, None, :, None]).sum(3) * grid.weight[..., None]
     phase = torch.exp(-1j * grid.q_z[..., None] * heights[:, None, None]) * used[:, None, None]
-    damped = _damping(s, grid)
-    known = 1 - s.strewn
+    damped, kinds = _damping(s, grid), int(s.parts.max())
+    shifts = torch.arange(LAYERS) % s.repeat[:, 0]
     parts = []
-    for n in range(CLASSES):
-        shifts = torch.arange(LAYERS) % s.repeat[:, 0]
+    for n in range(kinds):
         sums = (phase * torch.exp(-2j * torch.pi * n / s.parts[:, 0] * shifts)[:, None, None]).sum(-1)
-        parts.append((mean * sums[..., None]).sum(2).abs().square() * damped * known / number)
+        parts.append(_square((mean * sums[..., None]).sum(2)) * (damped * (1 - s.strewn) / number))
+    light = (_on_grid(torch.stack(parts, 1), e) * _rods(s, e, kinds)).sum(1)
+    return light + _on_grid(_disordered(s, grid, mean, damped), e)[:, 0] if _some_disorder(s) else light
+
+
+def _some_disorder(s: Columns) -> bool:
+    return bool(((s.disorder_m > 0) | (s.strewn > 0) | (s.spread > 0)).any())
+
+
+def _disordered(s: Columns, grid: Grid, mean: torch.Tensor, damped: torch.Tensor) -> torch.Tensor:
+    """[B 1 A P] light of what knows no lattice: sizes that differ, displacements, particles at random."""
     apart, together = _alone(s, grid, mean)
-    parts.append(apart - known * damped * together)
-    maps = _on_grid(torch.stack(parts, 1), e)
-    return (maps[:, :CLASSES] * _rods(s, e)).sum(1) + maps[:, CLASSES]
+    return (apart - (1 - s.strewn) * damped * together)[:, None]
+
+
+def _square(wave: torch.Tensor) -> torch.Tensor:
+    return wave.real**2 + wave.imag**2
 
 
 def _grid(s: Columns, e: Exits) -> Grid:
     """Amplitudes of the particles on the grid of exit angles and |q_par|, per volume of the mean particle."""
-    into, out = _waves(s, torch.sin(s.incidence_rad)[:, 0]), _waves(s, e.rows.clamp(min=1e-6))
-    weight, q_z = terms(into, out)
+    weight, q_z = terms(_waves(s, torch.sin(s.incidence_rad)[:, 0]), _waves(s, e.rows.clamp(min=1e-6)))
     q = torch.linspace(0, 1, COLUMNS) * e.reach[:, None]
     place, share = _sizes(bool((s.spread > 0).any()), q.device)
     relative = (1 + s.spread[:, 0] * place).clamp(min=0.1)
     shape, radius, tall, taper = (v[:, 0, 0] for v in (s.shape, s.radius_m, s.tall, s.taper))
-    flat = q_z.flatten(1)
-    each = [sliced(q, flat, shape, radius * r, tall, taper).unflatten(1, q_z.shape[1:]) for r in relative.T]
+    # The last two q_z are the first two's opposites.
+    flat = q_z[..., :2].flatten(1)
+    each = [_both_ways(sliced(q, flat, shape, radius * r, tall, taper), q_z.shape[1]) for r in relative.T]
     volume = 2 * radius**3 * tall
     return Grid(weight, q_z, torch.stack(each, 3) / volume[:, None, None, None, None], share.expand(len(q), -1), q)
+
+
+def _both_ways(found: tuple[torch.Tensor, torch.Tensor], rows: int) -> torch.Tensor:
+    up, down = (v.unflatten(1, (rows, 2)) for v in found)
+    return torch.cat([up, down.flip(2)], 2)
 
 
 def _waves(s: Columns, sine: torch.Tensor) -> Waves:
@@ -170,28 +195,24 @@ def _quadratic(pairs: torch.Tensor, amplitude: torch.Tensor) -> torch.Tensor:
 
 
 def _on_grid(maps: torch.Tensor, e: Exits) -> torch.Tensor:
-    """Maps [B C A P] at the pixels, [B C H W]."""
-    place = torch.stack([e.q_par / e.reach[:, None, None], e.row / max(maps.shape[2] - 1, 1)], -1) * 2 - 1
-    return grid_sample(maps, place, padding_mode="border", align_corners=True)
+    """Maps [B C A P] at the pixels, [B C H W]; of one row, A = 1, that row for all."""
+    return grid_sample(maps, e.place, padding_mode="border", align_corners=True)
 
 
-def _rods(s: Columns, e: Exits) -> torch.Tensor:
-    """[B CLASSES H W] the interference of each class of rods at the pixels."""
+def _rods(s: Columns, e: Exits, kinds: int) -> torch.Tensor:
+    """[B kinds H W] the interference of each class of rods at the pixels."""
     q = torch.linspace(0, 1, STEPS * max(e.q_par.shape[1:])) * e.reach[:, None]
     # Order that is lost from neighbour to neighbour widens rods by g^2 (G d)^2 / (2 d) (Hosemann).
     lost = (s.paracrystal[:, 0] * s.rod_q) ** 2 * s.spacing_m[:, 0] / 2
     length = 1 / (1 / s.domain_m[:, 0] + lost)
-    table = interference(q, s.rod_q, s.rod_count, length, s.area_m2[:, 0, 0], s.gaussian[:, 0, 0])
-    place = torch.stack([e.q_par / e.reach[:, None, None] * 2 - 1, torch.zeros_like(e.q_par)], -1)
-    return grid_sample(table[:, :, None], place, padding_mode="border", align_corners=True)
+    table = interference(q, s.rod_q, s.rod_count[..., :kinds], length, s.area_m2[:, 0, 0], s.gaussian[:, 0, 0])
+    return _on_grid(table[:, :, None], e)
 
 
 def _crystal(s: Columns, e: Exits) -> torch.Tensor:
     grid = _grid(s, e)
     mean = (grid.amplitudes * grid.sizes[:, None, None, :, None]).sum(3) * grid.weight[..., None]
     damped, known = _damping(s, grid), 1 - s.strewn
-    apart, together = _alone(s, grid, mean)
-    alone = _on_grid((apart - known * damped * together)[:, None], e)[:, 0]
     each = mean * (damped * known).sqrt()[:, :, None]
     # Phases are counted from the middle of the block, where sums over it are real, and smooth enough to be looked up.
     ends = (s.cells - 1)[..., None] * s.cell_m
@@ -199,7 +220,8 @@ def _crystal(s: Columns, e: Exits) -> torch.Tensor:
     centred = each * torch.exp(-1j * grid.q_z * lift[..., None])[..., None]
     tilted = bool(((s.cell_m[:, :2, 2] != 0) | (s.cell_m[:, 2, :2] != 0)).any())
     amplitude = (_tilted if tilted else _upright)(s, e, grid, centred)
-    return amplitude.abs().square() / (s.cells.prod(1) * s.site.sum(1))[:, None, None] + alone
+    light = _square(amplitude) / (s.cells.prod(1) * s.site.sum(1))[:, None, None]
+    return light + _on_grid(_disordered(s, grid, mean, damped), e)[:, 0] if _some_disorder(s) else light
 
 
 def _upright(s: Columns, e: Exits, grid: Grid, each: torch.Tensor) -> torch.Tensor:
