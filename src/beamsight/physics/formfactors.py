@@ -12,7 +12,7 @@ from functools import lru_cache
 import numpy as np
 import torch
 
-SLICES, TURNS = 40, 12
+SLICES = 64
 BALL, ROUND, SQUARE = range(3)
 TABLE, REACH = 8192, 160.0
 
@@ -69,7 +69,7 @@ def _tables(device: torch.device) -> torch.Tensor:
 
 @lru_cache
 def _nodes(device: torch.device) -> torch.Tensor:
-    """[2, SLICES] Gauss and Legendre's places in (-1/2, 1/2) and their weights, sum 1."""
+    """[2 SLICES] Gauss and Legendre's places in (-1/2, 1/2) and their weights, sum 1."""
     place, weight = np.polynomial.legendre.leggauss(SLICES)
     return torch.tensor(np.stack([place / 2, weight / 2]), dtype=torch.float32, device=device)
 

@@ -22,7 +22,7 @@ from beamsight.physics.formfactors import sliced
 from beamsight.physics.fresnel import Waves, normal_wavevector, terms, waves
 from beamsight.physics.rods import interference
 
-COLUMNS = 128  # of the grid, in |q_par|: some twelve a fringe of the form factor of particles of 20 nm
+COLUMNS = 129  # of the grid, in |q_par|: some twelve a fringe of the form factor of particles of 20 nm
 SIZES = 5
 STEPS = 4  # entries of a rod's table a pixel
 
@@ -121,9 +121,9 @@ def _some_disorder(s: Columns) -> bool:
 
 
 def _disordered(s: Columns, grid: Grid, mean: torch.Tensor, damped: torch.Tensor) -> torch.Tensor:
-    """[B 1 A P] light of what knows no lattice: sizes that differ, displacements, particles at random."""
-    apart, together = _alone(s, grid, mean)
-    return (apart - (1 - s.strewn) * damped * together)[:, None]
+    """[B 1 A P/2] light of what knows no lattice: sizes that differ, displacements, particles at random. It is smooth in q_par."""
+    apart, together = _alone(s, grid._replace(amplitudes=grid.amplitudes[..., ::2]), mean[..., ::2])
+    return (apart - (1 - s.strewn) * damped[..., ::2] * together)[:, None]
 
 
 def _square(wave: torch.Tensor) -> torch.Tensor:
