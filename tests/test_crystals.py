@@ -7,7 +7,20 @@ from itertools import product
 import numpy as np
 import pytest
 
-from beamsight.physics.crystals import AXES, EDGE, LAYERINGS, NAMES, PRIMITIVE, RODS, block, classes, layer, reciprocal, rods, structure
+from beamsight.physics.crystals import (
+    AXES,
+    EDGE,
+    LAYERINGS,
+    NAMES,
+    PRIMITIVE,
+    RODS,
+    block,
+    classes,
+    layer,
+    reciprocal,
+    rods,
+    structure,
+)
 
 SPACING_M = 15e-9
 # Neighbours at the nearest distance; reflections that International Tables A allow; the least rods of each layer over the first.
@@ -94,9 +107,7 @@ def test_hcp_extinctions() -> None:
 
 def test_fcc_and_hcp_differ_from_three_layers_on() -> None:
     orders, turns = np.array([[h, k] for h, k in product(range(-2, 3), repeat=2)]), np.linspace(0, 1, 25)
-    both = [
-        [structure(name, orders, np.full(len(orders), t), n) for t in turns] for n in (2, 3) for name in ("FCC111", "HCP")
-    ]
+    both = [[structure(name, orders, np.full(len(orders), t), n) for t in turns] for n in (2, 3) for name in ("FCC111", "HCP")]
     assert np.allclose(both[0], both[1])
     assert not np.allclose(both[2], both[3], atol=0.05)
 

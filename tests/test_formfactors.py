@@ -74,6 +74,8 @@ def test_volumes() -> None:
 def test_a_box_turned_about_its_normal_is_the_square() -> None:
     turn = (torch.arange(200) + 0.5) / 200 * torch.pi / 2
     for q in Q_PAR.tolist():
-        turned = formfactors.box(q * torch.cos(turn), q * torch.sin(turn), Q_Z[3], torch.tensor(RADIUS), torch.tensor(12.0)).mean()
+        turned = formfactors.box(
+            q * torch.cos(turn), q * torch.sin(turn), Q_Z[3], torch.tensor(RADIUS), torch.tensor(12.0)
+        ).mean()
         one = sliced(torch.tensor([[q]]), Q_Z[None, 3:4], *(torch.tensor([float(v)]) for v in (SQUARE, RADIUS, 1, 0)))[0]
         assert abs(turned.item() - one.item()) < 1e-4 * 1728

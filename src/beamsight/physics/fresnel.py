@@ -43,7 +43,9 @@ def waves(k: torch.Tensor, sine: torch.Tensor, film: tuple[torch.Tensor, ...], s
     return Waves(inside, down, bottom * down)
 
 
-def reflectivity(k: torch.Tensor, sine: torch.Tensor, film: tuple[torch.Tensor, ...], substrate: tuple[torch.Tensor, ...]) -> torch.Tensor:
+def reflectivity(
+    k: torch.Tensor, sine: torch.Tensor, film: tuple[torch.Tensor, ...], substrate: tuple[torch.Tensor, ...]
+) -> torch.Tensor:
     """Share of the light that film and substrate reflect, by the same formula."""
     delta, beta, thick = film
     air = torch.complex(k * sine, torch.zeros_like(k * sine))

@@ -8,6 +8,7 @@ a powder's rods depend on |q_par| alone, a layer stack's phases on the exit angl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -77,9 +78,13 @@ def exits(s: Columns, shape: tuple[int, int]) -> Exits:
 
 def render(films: Columns, shape: tuple[int, int]) -> torch.Tensor:
     """Mean photons [B H W] of `columns(films)`: particles, roughness, air, specular and direct beam, behind their stops."""
-    if films.kind.device.type == "cpu" and len(films.kind) > 1:
-        # Frame by frame on a processor: its caches hold one.
-        return torch.cat([render(rows_of(films, slice(n, n + 1)), shape) for n in range(len(films.kind))])
+    if films.kind.device.type == "cpu":
+        # Frame by frame on a processor: its caches hold one, and what few frames have is made for them alone.
+        return torch.cat([_made(rows_of(films, slice(n, n + 1)), shape) for n in range(len(films.kind))])
+    return _made(films, shape)
+
+
+def _made(films: Columns, shape: tuple[int, int]) -> torch.Tensor:
     e = exits(films, shape)
     light = scattered(films, e)
     light = light * (films.lattice_ph / light.mean((1, 2), keepdim=True).clamp(min=1e-30))
@@ -94,8 +99,9 @@ def render(films: Columns, shape: tuple[int, int]) -> torch.Tensor:
 def scattered(films: Columns, e: Exits) -> torch.Tensor:
     """[B H W] light of the particles, a particle's share in units of (contrast x volume)^2; 0 below the horizon."""
     light = torch.zeros_like(e.q_par)
-    for single, make in ((0, _powder), (1, _crystal)):
-        if (some := chosen(films, films.single[:, 0, 0] == single)) is not None:
+    single, tilted = films.single[:, 0, 0] > 0, ((films.cell_m[:, :2, 2] != 0) | (films.cell_m[:, 2, :2] != 0)).any(1)
+    for which, make in ((~single, _powder), (single & ~tilted, _upright_crystal), (single & tilted, _tilted_crystal)):
+        if (some := chosen(films, which)) is not None:
             rows, these = some
             light[rows] = make(these, rows_of(e, rows))
     return light * (e.up > 0)
@@ -179,7 +185,9 @@ def _damping(s: Columns, grid: Grid) -> torch.Tensor:
 def _alone(s: Columns, grid: Grid, mean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """[B A P] light of a particle that knows no other, averaged over heights: of all sizes, and of the mean amplitude."""
     heights, used = _heights(s)
-    phase = torch.exp(-1j * grid.q_z[..., None] * heights[:, None, None]) * (used / used.sum(1, keepdim=True)).sqrt()[:, None, None]
+    phase = (
+        torch.exp(-1j * grid.q_z[..., None] * heights[:, None, None]) * (used / used.sum(1, keepdim=True)).sqrt()[:, None, None]
+    )
     pairs = phase @ phase.mH
     together = _quadratic(pairs, mean)
     if grid.sizes.shape[1] == 1:
@@ -209,7 +217,15 @@ def _rods(s: Columns, e: Exits, kinds: int) -> torch.Tensor:
     return _on_grid(table[:, :, None], e)
 
 
-def _crystal(s: Columns, e: Exits) -> torch.Tensor:
+def _upright_crystal(s: Columns, e: Exits) -> torch.Tensor:
+    return _crystal(s, e, _upright)
+
+
+def _tilted_crystal(s: Columns, e: Exits) -> torch.Tensor:
+    return _crystal(s, e, _tilted)
+
+
+def _crystal(s: Columns, e: Exits, block: Callable[[Columns, Exits, Grid, torch.Tensor], torch.Tensor]) -> torch.Tensor:
     grid = _grid(s, e)
     mean = (grid.amplitudes * grid.sizes[:, None, None, :, None]).sum(3) * grid.weight[..., None]
     damped, known = _damping(s, grid), 1 - s.strewn
@@ -218,9 +234,7 @@ def _crystal(s: Columns, e: Exits) -> torch.Tensor:
     ends = (s.cells - 1)[..., None] * s.cell_m
     lift = (s.base_m + s.radius_m * s.tall)[:, 0] + ends[..., 2].abs().sum(1)[:, None] / 2
     centred = each * torch.exp(-1j * grid.q_z * lift[..., None])[..., None]
-    tilted = bool(((s.cell_m[:, :2, 2] != 0) | (s.cell_m[:, 2, :2] != 0)).any())
-    amplitude = (_tilted if tilted else _upright)(s, e, grid, centred)
-    light = _square(amplitude) / (s.cells.prod(1) * s.site.sum(1))[:, None, None]
+    light = _square(block(s, e, grid, centred)) / (s.cells.prod(1) * s.site.sum(1))[:, None, None]
     return light + _on_grid(_disordered(s, grid, mean, damped), e)[:, 0] if _some_disorder(s) else light
 
 
@@ -243,7 +257,8 @@ def _tilted(s: Columns, e: Exits, grid: Grid, each: torch.Tensor) -> torch.Tenso
     amplitude = torch.zeros_like(e.q_par, dtype=torch.complex64)
     for t, q_z in enumerate(_pixel_q_z(s, e)):
         total = sum(
-            s.site[:, n, None, None] * torch.exp(-1j * (turn + q_z * s.site_m[:, n, 2, None, None])) for n, turn in enumerate(sites)
+            s.site[:, n, None, None] * torch.exp(-1j * (turn + q_z * s.site_m[:, n, 2, None, None]))
+            for n, turn in enumerate(sites)
         )
         for n, turn in enumerate(in_plane):
             total = total * _ratio(turn + _plain(s, q_z) * s.cell_m[:, n, 2, None, None], s.cells[:, n, None, None])
