@@ -2,8 +2,8 @@
 
     python studies/gisaxs_agreement.py [--quick]
 
-A powder is there a sum over lattices turned about the normal, particles and all, so that neither program borrows the other's way to
-average. Writes docs/studies/gisaxs_agreement.json and docs/tasks/pictures/gisaxs_beside_bornagain.webp. BornAgain gets an
+A powder is there a sum over lattices turned about the normal, particles and all, so that neither program borrows the other's
+way to average. Order decays over ten spacings. Writes docs/studies/gisaxs_agreement.json and docs/tasks/pictures/gisaxs_beside_bornagain.webp. BornAgain gets an
 environment of its own, made once in the user's cache.
 """
 
@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from benchmarks.peers import BORNAGAIN, clean_environment, peer_python
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.ndimage import maximum_filter, median_filter
@@ -31,14 +32,13 @@ from beamsight.physics.crystals import NAMES
 from beamsight.physics.films import Film, crystal, powder
 from beamsight.physics.gisaxs import render
 from beamsight.task import columns
-from benchmarks.peers import BORNAGAIN, clean_environment, peer_python
 from studies.rows import ROOT, Row, keep, show
 
 Floats = NDArray[np.float64]
 
 SPACING_M, LAYERS, CELLS, SIDE = 15e-9, 5, (12, 13, 5), 100
 SIDE_RAD, INCIDENCE_RAD = 0.045, np.deg2rad(0.2)
-TURNS = 240  # over half a turn: 13 mrad apart, as rods of domains of 100 nm are 8 to 40 mrad wide
+TURNS = 360  # over half a turn: 9 mrad apart, as rods of domains of 150 nm are 5 to 25 mrad wide
 FLOOR = 1e-6  # of the brightest pixel: six decades, as many as a detector counts
 NM = 1e9
 # Of polymer and a little gold; it ends 5 nm above the particles.
@@ -46,7 +46,7 @@ FILM = {"film_delta": 2e-6, "film_beta": 3e-8}
 # The detector's lower edge is the horizon.
 COMMON: dict[str, Any] = {
     "radius_m": 6.5e-9, "incidence_rad": INCIDENCE_RAD, "side_rad": SIDE_RAD, "beam_y": 1 + np.tan(INCIDENCE_RAD) / SIDE_RAD,
-    "domain_m": 1e-7,
+    "domain_m": 1.5e-7,
 }  # fmt: skip
 
 
@@ -100,8 +100,8 @@ def asked(film: Film, side: int, turns: int) -> dict[str, Any]:
     told: dict[str, Any] = {
         "shape": "sphere", "radius": film.radius_m * NM, "wavelength": film.wavelength_m * NM, "incidence": INCIDENCE_RAD,
         "particle": [1e-5, 1e-7], "substrate": [film.substrate_delta, film.substrate_beta], "domain": film.domain_m * NM,
-        "film": [film.film_delta, film.film_beta, film.film_m * NM] if film.film_m else None, "rows": side, "alpha": [0, SIDE_RAD],
-        "width": side if film.single else side // 2, "phi": [-half if film.single else 0, half], "cells": None,
+        "film": [film.film_delta, film.film_beta, film.film_m * NM] if film.film_m else None, "rows": side,
+        "alpha": [0, SIDE_RAD], "width": side if film.single else side // 2, "phi": [-half if film.single else 0, half], "cells": None,
     }  # fmt: skip
     return told | (_crystal(film) if film.single else _layers(film, turns))
 
@@ -174,7 +174,10 @@ def picture(pairs: Sequence[tuple[str, Floats, Floats]], path: Path) -> None:
         for k, pattern in enumerate(patterns):
             whole = np.concatenate([pattern[:, ::-1], pattern], 1) if pattern.shape[1] < SIDE else pattern
             grey = Image.fromarray(np.uint8(255 * (1 + logarithm(whole) / -np.log10(FLOOR))))
-            sheet.paste(grey.resize((wide, wide), Image.Resampling.NEAREST), (label + (2 * kind + k) * (wide + gap), 20 + row * (wide + gap)))
+            sheet.paste(
+                grey.resize((wide, wide), Image.Resampling.NEAREST),
+                (label + (2 * kind + k) * (wide + gap), 20 + row * (wide + gap)),
+            )
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, quality=70, method=6)
 

@@ -1,7 +1,7 @@
 """BornAgain's patterns by request of `gisaxs_agreement.py`, which starts this in an environment with BornAgain.
 
-Each line of standard input is a structure as JSON, lengths in nm, angles in radians; each line of standard output the seconds that
-its simulation took and its pattern, rows from the highest exit angle down. Nothing of beamsight is imported here.
+Each line of standard input is a structure as JSON, lengths in nm, angles in radians; each line of standard output the seconds
+that its simulation took and its pattern, rows from the highest exit angle down. Nothing of beamsight is imported here.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause

@@ -25,7 +25,7 @@ class Layering:
     """One layer and the step to the next, in nearest-neighbour distances of the undistorted lattice.
 
     `a`, `b` (x, y) span the layer, one particle each cell. Each layer is higher by `height`; layer n is shifted by
-    (n mod `repeat`) x (`shift` / `parts`) cells. `upright` how many a and b make each side of the cell whose axes lie along x and y.
+    (n mod `repeat`) x (`shift` / `parts`) cells. `upright` how many a and b make each side of the cell with axes along x and y.
     """
 
     a: tuple[float, float]
@@ -67,7 +67,7 @@ AXES = {
 def layer(name: str, spacing_m: float, stretch: tuple[float, float, float] = (1, 1, 1)) -> Array:
     """[2, 2] the vectors (x, y), m, of one layer's cell; `spacing_m` between nearest neighbours, then stretched along x, y, z."""
     kind = LAYERINGS[name]
-    return np.array([kind.a, kind.b]) * spacing_m * np.array(stretch[:2])
+    return np.asarray(np.array([kind.a, kind.b]) * spacing_m * np.array(stretch[:2]))
 
 
 def layer_height_m(name: str, spacing_m: float, stretch: tuple[float, float, float] = (1, 1, 1)) -> float:
@@ -97,11 +97,12 @@ def rods(name: str, cell: Array, reach: int = 24) -> tuple[Array, Array]:
     _, first, where = np.unique(step, return_index=True, return_inverse=True)
     count = np.zeros((len(first), CLASSES))
     np.add.at(count, (where.reshape(-1), classes(name, orders)), 1)
-    return q[first][:RODS], count[:RODS]
+    nearest: Array = q[first][:RODS]
+    return nearest, count[:RODS]
 
 
 def structure(name: str, orders: Array, turns: Array, layers: int) -> Array:
-    """|sum over layers|^2 / layers^2 on the rods (h, k) [N, 2] where the phase q_z x height between layers is 2 pi `turns` [N]."""
+    """|sum over layers|^2 / layers^2 on the rods (h, k) [N, 2] where q_z x the layers' height is 2 pi `turns` [N]."""
     kind, n = LAYERINGS[name], np.arange(layers)
     phase = classes(name, orders)[:, None] / kind.parts * (n % kind.repeat) + turns[:, None] * n
     return np.asarray(np.abs(np.exp(-2j * np.pi * phase).mean(1)) ** 2)

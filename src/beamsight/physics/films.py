@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,28 +18,25 @@ LAYERS = 12
 HC_EV_M = 1.239841984e-6
 
 
-def _zeros(*shape: int) -> Any:
-    return field(default_factory=lambda: np.zeros(shape))
-
-
 @dataclass(frozen=True)
 class Film:
     """Particles on a lattice of `crystals.NAMES[kind]`; in-plane powder (`single` 0) or one finite crystal (1).
 
-    Looking: `side_rad` the detector's height over its distance; `beam_y`, `beam_x` where the direct beam meets it, shares of its
-    height and width. The horizon is `incidence_rad` above.
+    Looking: `side_rad` the detector's height over its distance; `beam_y`, `beam_x` where the direct beam meets it, shares of
+    its height and width. The horizon is `incidence_rad` above.
     Matter: refractive indices 1 - delta + i beta of substrate and film; `film_m` 0 and indices 0 for particles in air.
-    Particles: `shape` BALL, ROUND or SQUARE of `formfactors`, `radius_m` (half side), height 2 `radius_m` x `tall`, `taper`, relative
-    standard deviation `spread` of sizes; `base_m` from the substrate to the lowest; `disorder_m` root mean square displacement along
-    each axis; `strewn` share of the particles that know no lattice.
+    Particles: `shape` BALL, ROUND or SQUARE of `formfactors`, `radius_m` (half side), height 2 `radius_m` x `tall`, `taper`,
+    relative standard deviation `spread` of sizes; `base_m` from the substrate to the lowest; `disorder_m` root mean square
+    displacement along each axis; `strewn` share of the particles that know no lattice.
     Powder: up to LAYERS `layers` `layer_m` apart, `parts` and `repeat` as in `crystals.Layering`, `rod_q` and `rod_count` from
-    `crystals.rods`, `area_m2` of a cell; order decays over `domain_m`, as Gauss's function where `gaussian`; `paracrystal` relative
-    standard deviation of the nearest distance, for order that is lost from neighbour to neighbour.
-    Crystal: `cell_m`, `site_m`, `site` from `crystals.block`, `cells` how many along each, turned by `azimuth_rad` about the normal.
-    Light, photons a pixel: `lattice_ph` mean of the particles' light over the frame; `flat_ph`; `air_ph` at the direct beam, falling as
-    (1 + (r/`air_rad`)^2)^-3/2; `rough_ph` of the substrate's roughness of lateral length `rough_m`; `direct_ph`, `specular_ph` at the
-    middle of these beams, of standard deviation `beam_rad`; beamstops of radius `stop_rad` at the direct and `specular_stop_rad`
-    at the specular beam, and a bar of half width `bar_rad` from the lower edge to the specular beam; 0 for none.
+    `crystals.rods`, `area_m2` of a cell; order decays over `domain_m`, as Gauss's function where `gaussian`; `paracrystal`
+    relative standard deviation of the nearest distance, for order that is lost from neighbour to neighbour.
+    Crystal: `cell_m`, `site_m`, `site` from `crystals.block`, `cells` how many along each, turned by `azimuth_rad`.
+    Light, photons a pixel: `lattice_ph` mean of the particles' light over the frame; `flat_ph`; `air_ph` at the direct beam,
+    falling as (1 + (r/`air_rad`)^2)^-3/2; `rough_ph` of the substrate's roughness of lateral length `rough_m`; `direct_ph`,
+    `specular_ph` at the middle of these beams, of standard deviation `beam_rad`; beamstops of radius `stop_rad` at the direct
+    and `specular_stop_rad` at the specular beam, and a bar of half width `bar_rad` from the lower edge to the specular beam; 0
+    for none.
     """
 
     kind: int
@@ -66,16 +64,16 @@ class Film:
     layer_m: float = 0.0
     parts: int = 1
     repeat: int = 1
-    rod_q: NDArray[np.float64] = _zeros(RODS)
-    rod_count: NDArray[np.float64] = _zeros(RODS, CLASSES)
+    rod_q: NDArray[np.float64] = field(default_factory=partial(np.zeros, (RODS,)))
+    rod_count: NDArray[np.float64] = field(default_factory=partial(np.zeros, (RODS, CLASSES)))
     area_m2: float = 1.0
     domain_m: float = 2e-7
     gaussian: int = 0
     paracrystal: float = 0.0
-    cell_m: NDArray[np.float64] = _zeros(3, 3)
-    site_m: NDArray[np.float64] = _zeros(SITES, 3)
-    site: NDArray[np.float64] = _zeros(SITES)
-    cells: NDArray[np.float64] = _zeros(3)
+    cell_m: NDArray[np.float64] = field(default_factory=partial(np.zeros, (3, 3)))
+    site_m: NDArray[np.float64] = field(default_factory=partial(np.zeros, (SITES, 3)))
+    site: NDArray[np.float64] = field(default_factory=partial(np.zeros, (SITES,)))
+    cells: NDArray[np.float64] = field(default_factory=partial(np.zeros, (3,)))
     azimuth_rad: float = 0.0
     lattice_ph: float = 100.0
     flat_ph: float = 0.0
