@@ -3,8 +3,9 @@
     python studies/gisaxs_agreement.py [--quick]
 
 A powder is there a sum over lattices turned about the normal, particles and all, so that neither program borrows the other's
-way to average. Order decays over ten spacings. Writes docs/studies/gisaxs_agreement.json and docs/tasks/pictures/gisaxs_beside_bornagain.webp. BornAgain gets an
-environment of its own, made once in the user's cache.
+way to average. Order decays over ten spacings.
+Writes docs/studies/gisaxs_agreement.json and docs/tasks/pictures/gisaxs_beside_bornagain.webp. BornAgain gets an environment of
+its own, made once in the user's cache.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -101,7 +102,8 @@ def asked(film: Film, side: int, turns: int) -> dict[str, Any]:
         "shape": "sphere", "radius": film.radius_m * NM, "wavelength": film.wavelength_m * NM, "incidence": INCIDENCE_RAD,
         "particle": [1e-5, 1e-7], "substrate": [film.substrate_delta, film.substrate_beta], "domain": film.domain_m * NM,
         "film": [film.film_delta, film.film_beta, film.film_m * NM] if film.film_m else None, "rows": side,
-        "alpha": [0, SIDE_RAD], "width": side if film.single else side // 2, "phi": [-half if film.single else 0, half], "cells": None,
+        "alpha": [0, SIDE_RAD], "width": side if film.single else side // 2, "phi": [-half if film.single else 0, half],
+        "cells": None,
     }  # fmt: skip
     return told | (_crystal(film) if film.single else _layers(film, turns))
 
@@ -174,10 +176,8 @@ def picture(pairs: Sequence[tuple[str, Floats, Floats]], path: Path) -> None:
         for k, pattern in enumerate(patterns):
             whole = np.concatenate([pattern[:, ::-1], pattern], 1) if pattern.shape[1] < SIDE else pattern
             grey = Image.fromarray(np.uint8(255 * (1 + logarithm(whole) / -np.log10(FLOOR))))
-            sheet.paste(
-                grey.resize((wide, wide), Image.Resampling.NEAREST),
-                (label + (2 * kind + k) * (wide + gap), 20 + row * (wide + gap)),
-            )
+            place = (label + (2 * kind + k) * (wide + gap), 20 + row * (wide + gap))
+            sheet.paste(grey.resize((wide, wide), Image.Resampling.NEAREST), place)
     path.parent.mkdir(parents=True, exist_ok=True)
     sheet.save(path, quality=70, method=6)
 
