@@ -9,6 +9,7 @@ from collections.abc import Callable
 import torch
 
 from beamsight.physics.columns import Columns
+from beamsight.physics.formfactors import waved
 from beamsight.physics.fresnel import normal_wavevector
 from beamsight.physics.grazing import Exits, Grid, amplitudes_on_grid, damping, disordered, on_grid, some_disorder, squared
 
@@ -31,7 +32,7 @@ def _crystal(s: Columns, e: Exits, block: Callable[[Columns, Exits, Grid, torch.
     # Phases are counted from the middle of the block, where sums over it are real, and smooth enough to be looked up.
     ends = (s.cells - 1)[..., None] * s.cell_m
     lift = (s.base_m + s.radius_m * s.tall)[:, 0] + ends[..., 2].abs().sum(1)[:, None] / 2
-    centred = each * torch.exp(-1j * grid.q_z * lift[..., None])[..., None]
+    centred = each * waved(grid.q_z * lift[..., None])[..., None]
     light = squared(block(s, e, grid, centred)) / (s.cells.prod(1) * s.site.sum(1))[:, None, None]
     return light + on_grid(disordered(s, grid, mean, damped), e)[:, 0] if some_disorder(s) else light
 
@@ -43,7 +44,7 @@ def _upright(s: Columns, e: Exits, grid: Grid, each: torch.Tensor) -> torch.Tens
     amplitude = torch.zeros_like(e.q_par, dtype=torch.complex64)
     for n in range(int(s.site.sum(1).max())):
         height, turn = s.site_m[:, n, 2, None, None], _along(s, e, s.site_m[:, n])
-        of_site = (stacked * torch.exp(-1j * grid.q_z * height)[..., None]).sum(2) * s.site[:, n, None, None]
+        of_site = (stacked * waved(grid.q_z * height)[..., None]).sum(2) * s.site[:, n, None, None]
         amplitude += _wave_on_grid(of_site, e) * torch.polar(torch.ones_like(turn), -turn)
     return amplitude * (side[0] * side[1])
 
@@ -54,10 +55,7 @@ def _tilted(s: Columns, e: Exits, grid: Grid, each: torch.Tensor) -> torch.Tenso
     sites = [_along(s, e, s.site_m[:, n]) for n in range(int(s.site.sum(1).max()))]
     amplitude = torch.zeros_like(e.q_par, dtype=torch.complex64)
     for t, q_z in enumerate(_pixel_q_z(s, e)):
-        total = sum(
-            s.site[:, n, None, None] * torch.exp(-1j * (turn + q_z * s.site_m[:, n, 2, None, None]))
-            for n, turn in enumerate(sites)
-        )
+        total = sum(s.site[:, n, None, None] * waved(turn + q_z * s.site_m[:, n, 2, None, None]) for n, turn in enumerate(sites))
         for n, turn in enumerate(in_plane):
             total = total * _ratio(turn + _plain(s, q_z) * s.cell_m[:, n, 2, None, None], s.cells[:, n, None, None])
         amplitude += _wave_on_grid(each[:, :, t], e) * total

@@ -36,6 +36,12 @@ def box(q_x: torch.Tensor, q_y: torch.Tensor, q_z: torch.Tensor, half: torch.Ten
     return 4 * half**2 * height * sinc(q_x * half + 0j) * sinc(q_y * half + 0j) * sinc(q_z * height / 2)
 
 
+def waved(phase: torch.Tensor) -> torch.Tensor:
+    """exp(-i `phase`) of a complex tensor, by real sines and cosines, ten times as quick on a processor."""
+    scale = torch.exp(phase.imag)
+    return torch.complex(scale * torch.cos(phase.real), -scale * torch.sin(phase.real))
+
+
 def sinc(x: torch.Tensor) -> torch.Tensor:
     """sin x / x of a complex tensor."""
     safe = torch.where(x.abs() < 1e-3, torch.full_like(x, 1e-3), x)
@@ -92,7 +98,7 @@ def sliced(
     if bool(angular.any()) and not bool(angular.all()):
         outline = torch.where(angular, 4 * square(x), outline)
     slices = outline * (wide**2 * weight * 2 * (radius * tall)[:, None])[..., None]
-    phase = torch.exp(-1j * q_z[..., None] * (place * 2 * (radius * tall)[:, None])[:, None, :])
+    phase = waved(q_z[..., None] * (place * 2 * (radius * tall)[:, None])[:, None, :])
     # The slices are real: two products of real matrices instead of one of complex ones. Their places are symmetric.
     there, back = (torch.complex(v.real @ slices, v.imag @ slices) for v in (phase, phase.flip(2)))
     return there, back

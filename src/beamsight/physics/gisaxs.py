@@ -13,6 +13,7 @@ import torch
 from beamsight.physics.columns import Columns, chosen, rows_of
 from beamsight.physics.films import LAYERS
 from beamsight.physics.finite import tilted_crystal, upright_crystal
+from beamsight.physics.formfactors import waved
 from beamsight.physics.grazing import (
     Exits,
     amplitudes_on_grid,
@@ -65,7 +66,7 @@ def _powder(s: Columns, e: Exits) -> torch.Tensor:
     grid, (height, used) = amplitudes_on_grid(s, e), heights(s)
     number = used.sum(1)[:, None, None]
     mean = (grid.amplitudes * grid.sizes[:, None, None, :, None]).sum(3) * grid.weight[..., None]
-    phase = torch.exp(-1j * grid.q_z[..., None] * height[:, None, None]) * used[:, None, None]
+    phase = waved(grid.q_z[..., None] * height[:, None, None]) * used[:, None, None]
     damped, kinds = damping(s, grid), int(s.parts.max())
     shifts = torch.arange(LAYERS) % s.repeat[:, 0]
     parts = []

@@ -17,7 +17,7 @@ from torch.nn.functional import grid_sample
 
 from beamsight.physics.columns import Columns
 from beamsight.physics.films import LAYERS
-from beamsight.physics.formfactors import sliced
+from beamsight.physics.formfactors import sliced, waved
 from beamsight.physics.fresnel import Waves, terms, waves
 
 COLUMNS = 129  # of the grid, in |q_par|: some twelve a fringe of the form factor of particles of 20 nm
@@ -133,9 +133,7 @@ def disordered(s: Columns, grid: Grid, mean: torch.Tensor, damped: torch.Tensor)
 def _alone(s: Columns, grid: Grid, mean: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """[B A P] light of a particle that knows no other, averaged over heights: of all sizes, and of the mean amplitude."""
     height, used = heights(s)
-    phase = (
-        torch.exp(-1j * grid.q_z[..., None] * height[:, None, None]) * (used / used.sum(1, keepdim=True)).sqrt()[:, None, None]
-    )
+    phase = waved(grid.q_z[..., None] * height[:, None, None]) * (used / used.sum(1, keepdim=True)).sqrt()[:, None, None]
     pairs = phase @ phase.mH
     together = _quadratic(pairs, mean)
     if grid.sizes.shape[1] == 1:
