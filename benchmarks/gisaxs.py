@@ -15,6 +15,7 @@ import statistics
 import time
 from dataclasses import replace
 
+import numpy as np
 import torch
 
 from beamsight.physics.films import Film
@@ -65,7 +66,8 @@ def theirs(peer: Peer, film: Film, side: int) -> float:
 def measure(peer: Peer, sides: tuple[int, ...], rounds: int) -> list[Row]:
     """The rows."""
     rows = []
-    for title, film in (("in-plane powder, FCC 111", powder_film("FCC111")), ("finite crystal, FCC 100", crystal_film("FCC100"))):
+    crystal = replace(crystal_film("FCC100"), cells=np.array([15.0, 15.0, 15.0]))
+    for title, film in (("in-plane powder, FCC 111", powder_film("FCC111")), ("finite crystal, FCC 100", crystal)):
         for side in sides:
             rate = theirs(peer, film, side)
             found = ours(film, side, max(rounds * 100 // side, 3))
