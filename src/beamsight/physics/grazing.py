@@ -20,7 +20,7 @@ from beamsight.physics.films import LAYERS
 from beamsight.physics.formfactors import sliced, waved
 from beamsight.physics.fresnel import Waves, terms, waves
 
-COLUMNS = 129  # of the grid, in |q_par|: some twelve a fringe of the form factor of particles of 20 nm
+COLUMNS = 65  # of the grid, in |q_par|: light of particles to 24 nm is right to 1 % root mean square, with 129 to 0.3 %
 SIZES = 5
 
 
