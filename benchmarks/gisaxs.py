@@ -1,0 +1,96 @@
+"""How many patterns of lattices at grazing incidence are made a second, beside BornAgain on the same structure in the same run.
+
+    python benchmarks/gisaxs.py [--quick]
+
+Both on one thread, in turn. A powder is for BornAgain a sum over turned lattices of equal cost: a few are timed, and counted as
+many times as the study of agreement needs. BornAgain gets an environment of its own, made once in the user's cache.
+"""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from beamsight.physics.films import Film
+from beamsight.physics.gisaxs import render
+from beamsight.task import columns
+from studies.gisaxs_agreement import TURNS, Peer, asked, bornagain, crystal_film, powder_film
+from studies.rows import ROOT, Row, keep, show
+
+FACTOR = 200
+TIMED = 2  # turns of a powder
+BATCHES = {100: 256, 1000: 8}
+
+
+def ours(film: Film, side: int, rounds: int) -> float:
+    """Frames a second, median of `rounds`, on the default device."""
+    films = columns([film])
+    render(films, (side, side))
+    rates = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        render(films, (side, side))
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        rates.append(1 / (time.perf_counter() - start))
+    return statistics.median(rates)
+
+
+def many(film: Film, side: int, batch: int, rounds: int) -> float:
+    """Frames a second on one GPU, `batch` together."""
+    with torch.device("cuda"):
+        films, rates = columns([replace(film, radius_m=film.radius_m * (1 - 1e-4 * n)) for n in range(batch)]), []
+        for _ in range(rounds + 2):
+            torch.cuda.synchronize()
+            start = time.perf_counter()
+            render(films, (side, side))
+            torch.cuda.synchronize()
+            rates.append(batch / (time.perf_counter() - start))
+    return statistics.median(rates[2:])
+
+
+def theirs(peer: Peer, film: Film, side: int) -> float:
+    """Frames a second of BornAgain: whole patterns, of a powder the half that the other half mirrors."""
+    if film.single:
+        return 1 / peer.ask(asked(film, side, 1))[0]
+    return TIMED / TURNS / peer.ask(asked(film, side, TIMED))[0]
+
+
+def measure(peer: Peer, sides: tuple[int, ...], rounds: int) -> list[Row]:
+    """The rows."""
+    rows = []
+    crystal = replace(crystal_film("FCC100"), cells=np.array([15.0, 15.0, 15.0]))
+    for title, film in (("in-plane powder, FCC 111", powder_film("FCC111")), ("finite crystal, FCC 100", crystal)):
+        for side in sides:
+            rate = theirs(peer, film, side)
+            found = ours(film, side, max(rounds * 100 // side, 3))
+            told = {"asked": FACTOR * rate, "peer": "BornAgain, one thread", "peer_value": rate}
+            rows.append(Row(f"{title}, {side}², one thread", found, "frames/s", **told))
+            rows.append(Row(f"{title}, {side}², times as quick as BornAgain", found / rate, "x", FACTOR))
+            if torch.cuda.is_available():
+                rows.append(Row(f"{title}, {side}², one GPU", many(film, side, BATCHES[side], 5), "frames/s"))
+    return rows
+
+
+def main() -> None:
+    """Measures, prints and keeps the rows."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="small frames only: tries the benchmark, its figures are not kept")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    with bornagain() as peer:
+        rows = measure(peer, (100,) if options.quick else (100, 1000), 5 if options.quick else 20)
+    show(rows, "Grazing incidence")
+    if not options.quick:
+        keep(rows, ROOT / "benchmarks" / "results" / "gisaxs.json")
+
+
+if __name__ == "__main__":
+    main()

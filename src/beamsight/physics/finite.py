@@ -1,0 +1,99 @@
+"""Finite crystals in a fixed azimuth, with their fringes: what a block of particles scatters at grazing incidence."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from beamsight.physics.columns import Columns
+from beamsight.physics.formfactors import waved
+from beamsight.physics.fresnel import normal_wavevector
+from beamsight.physics.grazing import Exits, Grid, amplitudes_on_grid, damping, disordered, on_grid, some_disorder, squared
+
+
+def upright_crystal(s: Columns, e: Exits) -> torch.Tensor:
+    """[B H W] light of blocks with two sides in the surface and the third along the normal; columns of Film."""
+    return _crystal(s, e, _upright)
+
+
+def tilted_crystal(s: Columns, e: Exits) -> torch.Tensor:
+    """[B H W] light of parallelepipeds of any faces; columns of Film."""
+    return _crystal(s, e, _tilted)
+
+
+def _crystal(s: Columns, e: Exits, block: Callable[[Columns, Exits, Grid, torch.Tensor], torch.Tensor]) -> torch.Tensor:
+    grid = amplitudes_on_grid(s, e)
+    mean = (grid.amplitudes * grid.sizes[:, None, None, :, None]).sum(3) * grid.weight[..., None]
+    damped, known = damping(s, grid), 1 - s.strewn
+    each = mean * (damped * known).sqrt()[:, :, None]
+    # Phases are counted from the middle of the block, where sums over it are real, and smooth enough to be looked up.
+    ends = (s.cells - 1)[..., None] * s.cell_m
+    lift = (s.base_m + s.radius_m * s.tall)[:, 0] + ends[..., 2].abs().sum(1)[:, None] / 2
+    centred = each * waved(grid.q_z * lift[..., None])[..., None]
+    light = squared(block(s, e, grid, centred)) / (s.cells.prod(1) * s.site.sum(1))[:, None, None]
+    return light + on_grid(disordered(s, grid, mean, damped), e)[:, 0] if some_disorder(s) else light
+
+
+def _upright(s: Columns, e: Exits, grid: Grid, each: torch.Tensor) -> torch.Tensor:
+    """[B H W] amplitude of a block with two sides in the surface, the third along the normal."""
+    stacked = each * _ratio(_plain(s, grid.q_z * s.cell_m[:, 2, 2, None, None]), s.cells[:, 2, None, None])[..., None]
+    side = [_ratio(_along(s, e, s.cell_m[:, n]), s.cells[:, n, None, None]) for n in (0, 1)]
+    amplitude = torch.zeros_like(e.q_par, dtype=torch.complex64)
+    for n in range(int(s.site.sum(1).max())):
+        height, turn = s.site_m[:, n, 2, None, None], _along(s, e, s.site_m[:, n])
+        of_site = (stacked * waved(grid.q_z * height)[..., None]).sum(2) * s.site[:, n, None, None]
+        amplitude += _wave_on_grid(of_site, e) * torch.polar(torch.ones_like(turn), -turn)
+    return amplitude * (side[0] * side[1])
+
+
+def _tilted(s: Columns, e: Exits, grid: Grid, each: torch.Tensor) -> torch.Tensor:
+    """[B H W] amplitude of a parallelepiped with faces at any angle to the surface."""
+    in_plane = [_along(s, e, s.cell_m[:, n]) for n in range(3)]
+    sites = [_along(s, e, s.site_m[:, n]) for n in range(int(s.site.sum(1).max()))]
+    amplitude = torch.zeros_like(e.q_par, dtype=torch.complex64)
+    for t, q_z in enumerate(_pixel_q_z(s, e)):
+        total = sum(s.site[:, n, None, None] * waved(turn + q_z * s.site_m[:, n, 2, None, None]) for n, turn in enumerate(sites))
+        for n, turn in enumerate(in_plane):
+            total = total * _ratio(turn + _plain(s, q_z) * s.cell_m[:, n, 2, None, None], s.cells[:, n, None, None])
+        amplitude += _wave_on_grid(each[:, :, t], e) * total
+    return amplitude
+
+
+def _wave_on_grid(wave: torch.Tensor, e: Exits) -> torch.Tensor:
+    maps = on_grid(torch.stack([wave.real, wave.imag], 1), e)
+    return torch.complex(maps[:, 0].contiguous(), maps[:, 1].contiguous())
+
+
+def _plain(s: Columns, q_z: torch.Tensor) -> torch.Tensor:
+    """qz without its imaginary part where there is no film to absorb: real sines are ten times as quick."""
+    return q_z if bool((s.film_m > 0).any()) else q_z.real
+
+
+def _pixel_q_z(s: Columns, e: Exits) -> list[torch.Tensor]:
+    k = 2 * torch.pi / s.wavelength_m
+    sine = (e.up / torch.sqrt(1 + e.up**2 + e.across**2)).clamp(min=1e-6)
+    into, out = (normal_wavevector(k, v, s.film_delta, s.film_beta) for v in (torch.sin(s.incidence_rad), sine))
+    return [out + into, out - into, into - out, -out - into]
+
+
+def _along(s: Columns, e: Exits, vector: torch.Tensor) -> torch.Tensor:
+    """[B H W] the phase in the surface of `vector` [B 3] of the crystal."""
+    cos, sin, x, y = torch.cos(s.azimuth_rad), torch.sin(s.azimuth_rad), vector[:, 0, None, None], vector[:, 1, None, None]
+    return e.q_x * (cos * x - sin * y) + e.q_y * (sin * x + cos * y)
+
+
+def _ratio(turn: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
+    """sin(N x/2) / sin(x/2) at x = `turn`: the sum over `number` places of exp(-i n x), counted from their middle."""
+    # Whole turns are taken off before they are multiplied, so that float32 holds what is left; two, as one changes the sign.
+    real = turn.real if turn.is_complex() else turn
+    half = (real - 4 * torch.pi * torch.round(real / (4 * torch.pi))) / 2
+    if turn.is_complex():
+        half = torch.complex(half, turn.imag / 2)
+    below = torch.sin(half)
+    alike = below.abs() < 1e-4
+    # Where all are in phase the ratio is the number, times the sign that the cosine has there.
+    near = number * (1 - 2 * (half.abs() > 1).to(number.dtype) * (1 - number % 2))
+    return torch.where(alike, near, torch.sin(half * number) / torch.where(alike, 1.0, below))

@@ -1,0 +1,112 @@
+"""What a film of particles scatters at grazing incidence: the distorted-wave Born approximation with its four terms.
+
+What depends on the exit angle and on |q_par| is made on a grid of these two, in products of matrices, and looked up by pixels:
+a powder's rods depend on |q_par| alone, a layer stack's phases on the exit angle alone.
+"""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+import torch
+
+from beamsight.physics.columns import Columns, chosen, rows_of
+from beamsight.physics.films import LAYERS
+from beamsight.physics.finite import tilted_crystal, upright_crystal
+from beamsight.physics.formfactors import waved
+from beamsight.physics.grazing import (
+    Exits,
+    amplitudes_on_grid,
+    damping,
+    disordered,
+    exits,
+    heights,
+    on_grid,
+    some_disorder,
+    squared,
+    waves_at,
+)
+from beamsight.physics.rods import interference
+
+STEPS = 4  # entries of a rod's table a pixel
+
+
+def render(films: Columns, shape: tuple[int, int]) -> torch.Tensor:
+    """Mean photons [B H W] of `columns(films)`: particles, roughness, air, specular and direct beam, behind their stops."""
+    if films.kind.device.type == "cpu":
+        # Frame by frame on a processor: its caches hold one, and what few frames have is made for them alone.
+        return torch.cat([_made(rows_of(films, slice(n, n + 1)), shape) for n in range(len(films.kind))])
+    return _made(films, shape)
+
+
+def _made(films: Columns, shape: tuple[int, int]) -> torch.Tensor:
+    e = exits(films, shape)
+    light = scattered(films, e)
+    light = light * (films.lattice_ph / light.mean((1, 2), keepdim=True).clamp(min=1e-30))
+    if bool((films.rough_ph > 0).any()):
+        light = light + _rough(films, e)
+    if bool((films.flat_ph + films.air_ph + films.direct_ph + films.specular_ph > 0).any()):
+        light = light + _beams(films, e)
+    stops = films.stop_rad + films.specular_stop_rad + films.bar_rad
+    return light * _passed(films, e) if bool((stops > 0).any()) else light
+
+
+def scattered(films: Columns, e: Exits) -> torch.Tensor:
+    """[B H W] light of the particles, a particle's share in units of (contrast x volume)^2; 0 below the horizon."""
+    light = torch.zeros_like(e.q_par)
+    single, tilted = films.single[:, 0, 0] > 0, ((films.cell_m[:, :2, 2] != 0) | (films.cell_m[:, 2, :2] != 0)).any(1)
+    for which, make in ((~single, _powder), (single & ~tilted, upright_crystal), (single & tilted, tilted_crystal)):
+        if (some := chosen(films, which)) is not None:
+            rows, these = some
+            light[rows] = make(these, rows_of(e, rows))
+    return light * (e.up > 0)
+
+
+def _powder(s: Columns, e: Exits) -> torch.Tensor:
+    grid, (height, used) = amplitudes_on_grid(s, e), heights(s)
+    number = used.sum(1)[:, None, None]
+    mean = (grid.amplitudes * grid.sizes[:, None, None, :, None]).sum(3) * grid.weight[..., None]
+    phase = waved(grid.q_z[..., None] * height[:, None, None]) * used[:, None, None]
+    damped, kinds = damping(s, grid), int(s.parts.max())
+    shifts = torch.arange(LAYERS) % s.repeat[:, 0]
+    parts = []
+    for n in range(kinds):
+        sums = (phase * torch.exp(-2j * torch.pi * n / s.parts[:, 0] * shifts)[:, None, None]).sum(-1)
+        parts.append(squared((mean * sums[..., None]).sum(2)) * (damped * (1 - s.strewn) / number))
+    light = (on_grid(torch.stack(parts, 1), e) * _rods(s, e, kinds)).sum(1)
+    return light + on_grid(disordered(s, grid, mean, damped), e)[:, 0] if some_disorder(s) else light
+
+
+def _rods(s: Columns, e: Exits, kinds: int) -> torch.Tensor:
+    """[B kinds H W] the interference of each class of rods at the pixels."""
+    q = torch.linspace(0, 1, STEPS * max(e.q_par.shape[1:])) * e.reach[:, None]
+    # Order that is lost from neighbour to neighbour widens rods by g^2 (G d)^2 / (2 d) (Hosemann).
+    lost = (s.paracrystal[:, 0] * s.rod_q) ** 2 * s.spacing_m[:, 0] / 2
+    length = 1 / (1 / s.domain_m[:, 0] + lost)
+    table = interference(q, s.rod_q, s.rod_count[..., :kinds], length, s.area_m2[:, 0, 0], s.gaussian[:, 0, 0])
+    return on_grid(table[:, :, None], e)
+
+
+def _rough(s: Columns, e: Exits) -> torch.Tensor:
+    """Roughness of the substrate seen by the light that is there: the Yoneda band. Phys. Rev. B 38, 2297 (1988)."""
+    out = waves_at(s, e.rows.clamp(min=1e-6))
+    band = on_grid((out.down + out.up).abs().square()[:, None, :, None].expand(-1, -1, -1, 2), e)[:, 0]
+    return s.rough_ph * band / (1 + (e.q_par * s.rough_m) ** 2) ** 1.5 * (e.up > 0)
+
+
+def _beams(s: Columns, e: Exits) -> torch.Tensor:
+    direct, specular = (e.across**2 + (e.up + sign * torch.tan(s.incidence_rad)) ** 2 for sign in (1, -1))
+    width = -0.5 / s.beam_rad**2
+    air = s.flat_ph + s.air_ph * (1 + direct / s.air_rad**2) ** -1.5
+    return air + s.direct_ph * torch.exp(direct * width) + s.specular_ph * torch.exp(specular * width)
+
+
+def _passed(s: Columns, e: Exits) -> torch.Tensor:
+    """Share [B H W] of light that the stops let through, with edges as soft as a pixel."""
+    pixel, height = s.side_rad / e.q_par.shape[1], torch.tan(s.incidence_rad)
+    share = torch.ones_like(e.q_par)
+    for radius, middle in ((s.stop_rad, -height), (s.specular_stop_rad, height)):
+        beyond = torch.hypot(e.across, e.up - middle) - radius
+        share = share * torch.where(radius > 0, torch.sigmoid(4 * beyond / pixel), 1.0)
+    beyond = torch.maximum(e.across.abs() - s.bar_rad, e.up - height)
+    return share * torch.where(s.bar_rad > 0, torch.sigmoid(4 * beyond / pixel), 1.0)
