@@ -21,7 +21,8 @@ import torch
 from beamsight.physics.films import Film
 from beamsight.physics.gisaxs import render
 from beamsight.task import columns
-from studies.gisaxs_agreement import TURNS, Peer, asked, bornagain, crystal_film, powder_film
+from benchmarks.peers import BORNAGAIN, Ask, asking
+from studies.gisaxs_agreement import PEER, TURNS, asked, crystal_film, powder_film
 from studies.rows import ROOT, Row, keep, show
 
 FACTOR = 200
@@ -56,14 +57,14 @@ def many(film: Film, side: int, batch: int, rounds: int) -> float:
     return statistics.median(rates[2:])
 
 
-def theirs(peer: Peer, film: Film, side: int) -> float:
+def theirs(peer: Ask, film: Film, side: int) -> float:
     """Frames a second of BornAgain: whole patterns, of a powder the half that the other half mirrors."""
     if film.single:
-        return 1 / peer.ask(asked(film, side, 1))[0]
-    return TIMED / TURNS / peer.ask(asked(film, side, TIMED))[0]
+        return 1 / peer(asked(film, side, 1))["seconds"]
+    return TIMED / TURNS / peer(asked(film, side, TIMED))["seconds"]
 
 
-def measure(peer: Peer, sides: tuple[int, ...], rounds: int) -> list[Row]:
+def measure(peer: Ask, sides: tuple[int, ...], rounds: int) -> list[Row]:
     """The rows."""
     rows = []
     crystal = replace(crystal_film("FCC100"), cells=np.array([15.0, 15.0, 15.0]))
@@ -85,7 +86,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="small frames only: tries the benchmark, its figures are not kept")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    with bornagain() as peer:
+    with asking(BORNAGAIN, PEER) as peer:
         rows = measure(peer, (100,) if options.quick else (100, 1000), 5 if options.quick else 20)
     show(rows, "Grazing incidence")
     if not options.quick:

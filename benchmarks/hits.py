@@ -13,10 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,7 +23,7 @@ import numpy as np
 
 from beamsight.peakfinder8 import Peaks, Search, peaks_of, prepare
 from hits_network import CORES, MEASURED_LARGE, decision_rows, end_to_end_rows
-from peers import ONDAMONITOR, clean_environment, peer_python
+from peers import ONDAMONITOR, Ask, asking
 from studies.rows import ROOT, Row, keep, show
 from studies.sfx_frames import Measured, measured, reference
 
@@ -40,38 +37,13 @@ FRAMES = {
 }
 
 
-class Peer:
-    """OM's finder in a process of its own; one thread, as it has no more."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-
-    def ask(self, **asked: str) -> dict[str, Any]:
-        """What it answers to one line."""
-        if self.process.stdin is None or self.process.stdout is None:
-            raise RuntimeError("a peer without pipes")
-        print(json.dumps(asked), file=self.process.stdin, flush=True)
-        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return answer
-
-    def prepare(self, frame: Measured, folder: Path) -> None:
-        """Hands it a frame, with the parameters and panels that the frame's reference was made with."""
-        told = reference()[frame.name]
-        (folder / "asked.json").write_text(json.dumps({"layout": told["layout"], "params": told["params"]}))
-        for name, array in (("image", frame.image), ("mask", frame.mask), ("radius", frame.radius_px)):
-            np.save(folder / f"{name}.npy", array)
-        self.ask(frame=str(folder))
-
-
-@contextmanager
-def peer() -> Iterator[Peer]:
-    """OM's finder, for as long as it is asked."""
-    command = [peer_python(ONDAMONITOR), Path(__file__).with_name("hits_peer.py")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean_environment()) as process:
-        try:
-            yield Peer(process)
-        finally:
-            process.kill()
+def hand_over(ask: Ask, frame: Measured, folder: Path) -> None:
+    """Hands OM's finder a frame, with the parameters and panels that the frame's reference was made with."""
+    told = reference()[frame.name]
+    (folder / "asked.json").write_text(json.dumps({"layout": told["layout"], "params": told["params"]}))
+    for name, array in (("image", frame.image), ("mask", frame.mask), ("radius", frame.radius_px)):
+        np.save(folder / f"{name}.npy", array)
+    ask({"frame": str(folder)})
 
 
 @dataclass
@@ -93,19 +65,19 @@ def milliseconds(search: Search, frame: Measured, threads: int) -> float:
     return 1e3 * (time.perf_counter() - start)
 
 
-def race(frame: Measured, other: Peer, rounds: int) -> Times:
+def race(frame: Measured, other: Ask, rounds: int) -> Times:
     """Ours and OM's in turn, so that whatever else the machine does meets both."""
     search = prepare(frame.radius_px, frame.panels, frame.parameters)
     fast = prepare(frame.radius_px, frame.panels, replace(frame.parameters, fast=True))
     with TemporaryDirectory() as folder:
-        other.prepare(frame, Path(folder))
+        hand_over(other, frame, Path(folder))
         rows = []
         for _ in range(rounds + 1):
             ours = [milliseconds(s, frame, n) for s, n in ((search, CORES), (search, 1), (fast, CORES))]
-            rows.append([*ours, 1e3 * other.ask()["seconds"]])
+            rows.append([*ours, 1e3 * other({})["seconds"]])
         # The first round compiles and fetches memory.
         medians = [statistics.median(column) for column in zip(*rows[1:], strict=True)]
-        return Times(*medians, peaks_of(search, frame.image, frame.mask), other.ask()["peaks"])
+        return Times(*medians, peaks_of(search, frame.image, frame.mask), other({})["peaks"])
 
 
 def agreement(times: Times) -> float:
@@ -116,7 +88,7 @@ def agreement(times: Times) -> float:
     return 100 * float(near.mean()) if len(theirs) else 100.0 * (len(times.peaks) == 0)
 
 
-def peak_rows(other: Peer, rounds: int) -> list[Row]:
+def peak_rows(other: Ask, rounds: int) -> list[Row]:
     """The rows of the classical peaks."""
     rows = []
     for title, name in FRAMES.items():
@@ -132,11 +104,11 @@ def peak_rows(other: Peer, rounds: int) -> list[Row]:
     return rows
 
 
-def network_rows(model: str, other: Peer, rounds: int, quick: bool) -> list[Row]:
+def network_rows(model: str, other: Ask, rounds: int, quick: bool) -> list[Row]:
     """The rows of the network."""
     with TemporaryDirectory() as folder:
-        other.prepare(measured(MEASURED_LARGE), Path(folder))
-        rows = decision_rows(model, lambda: 1e3 * float(other.ask()["seconds"]), rounds)
+        hand_over(other, measured(MEASURED_LARGE), Path(folder))
+        rows = decision_rows(model, lambda: 1e3 * float(other({})["seconds"]), rounds)
         return rows + end_to_end_rows(model, Path(folder), 1 if quick else 3, quick)
 
 
@@ -147,7 +119,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few rounds: tries the benchmark, its figures are not kept")
     asked = parser.parse_args()
     rounds = 2 if asked.quick else 15
-    with peer() as other:
+    with asking(ONDAMONITOR, Path(__file__).with_name("hits_peer.py")) as other:
         rows = network_rows(asked.model, other, rounds, asked.quick) + peak_rows(other, rounds)
     show(rows, "Hits")
     if not asked.quick:

@@ -13,17 +13,13 @@ its own, made once in the user's cache.
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from benchmarks.peers import BORNAGAIN, clean_environment, peer_python
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.ndimage import maximum_filter, median_filter
@@ -33,6 +29,7 @@ from beamsight.physics.crystals import NAMES
 from beamsight.physics.films import Film, crystal, powder
 from beamsight.physics.gisaxs import render
 from beamsight.task import columns
+from benchmarks.peers import BORNAGAIN, Ask, asking
 from studies.rows import ROOT, Row, keep, show
 
 Floats = NDArray[np.float64]
@@ -51,30 +48,7 @@ COMMON: dict[str, Any] = {
 }  # fmt: skip
 
 
-class Peer:
-    """BornAgain in a process of its own."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self.process = process
-
-    def ask(self, structure: dict[str, Any]) -> tuple[float, Floats]:
-        """Seconds that it took, on one thread, and the pattern, from the highest exit angle down to the horizon."""
-        if self.process.stdin is None or self.process.stdout is None:
-            raise RuntimeError("a peer without pipes")
-        print(json.dumps(structure), file=self.process.stdin, flush=True)
-        answer = json.loads(self.process.stdout.readline())
-        return answer["seconds"], np.array(answer["pattern"])
-
-
-@contextmanager
-def bornagain() -> Iterator[Peer]:
-    """BornAgain, for as long as it is asked."""
-    command = [peer_python(BORNAGAIN), Path(__file__).with_name("gisaxs_peer.py")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=clean_environment()) as process:
-        try:
-            yield Peer(process)
-        finally:
-            process.kill()
+PEER = Path(__file__).with_name("gisaxs_peer.py")
 
 
 def powder_film(name: str) -> Film:
@@ -147,9 +121,9 @@ def apart(ours: Floats, theirs: Floats) -> Floats:
     return np.asarray(np.abs(peaks(theirs)[:, None] - tops).max(2).min(1))
 
 
-def both(peer: Peer, film: Film, turns: int) -> tuple[Floats, Floats]:
+def both(peer: Ask, film: Film, turns: int) -> tuple[Floats, Floats]:
     """Our pattern and BornAgain's."""
-    _, theirs = peer.ask(asked(film, SIDE, turns))
+    theirs = np.array(peer(asked(film, SIDE, turns))["pattern"])
     ours = render(columns([film]), (SIDE, SIDE))[0].double().numpy()
     return (ours if film.single else ours[:, SIDE // 2 :]), theirs
 
@@ -189,7 +163,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     rows, pairs = [], []
-    with bornagain() as peer:
+    with asking(BORNAGAIN, PEER) as peer:
         for kind, make in (("powder", powder_film), ("crystal", crystal_film)):
             for name in NAMES:
                 found = both(peer, make(name), 24 if options.quick else TURNS)
