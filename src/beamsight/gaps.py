@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 Bools = NDArray[np.bool_]
 
 SAMPLED = 7  # every so many pixels tell whether a closer look is worth its time
-# Of the pixels: a mask that has so many knows its gaps (an EIGER 1M has fewest, 3.5 %), an image with fewer zeros has none, and
-# one with more is of single counts.
-MASKED, EMPTY, SPARSE = 0.034, 0.001, 0.6
+# Of the pixels: a mask that has so many knows its gaps, an image with fewer zeros has none, one with more is of single counts.
+MASKED, EMPTY, SPARSE = 0.05, 0.001, 0.6
 GAP, CHIP = 3, 5  # px a side: the narrowest gap, and the least that is taken for a chip
 TILE = 64  # px a side of what is judged at a time, with its eight neighbours
 CHIPS, SPECKS = 0.1, 0.05  # of the pixels must be chips; for so many of the empty ones, one may be neither gap nor chip
@@ -33,7 +32,7 @@ def without_gaps(image: NDArray[np.float32], mask: Bools) -> Bools:
     """
     some = (slice(None, None, SAMPLED),) * 2
     zeros = float(((image[some] == 0) & mask[some]).mean())
-    if float(mask[some].mean()) < 1 - MASKED or not EMPTY <= zeros <= SPARSE:
+    if not EMPTY <= zeros <= SPARSE or _knows_gaps(mask):
         return mask
     empty = (image == 0) & mask
     wide = _opened(empty, GAP)
@@ -41,6 +40,14 @@ def without_gaps(image: NDArray[np.float32], mask: Bools) -> Bools:
     judged = (chip >= CHIPS * every) & (every - gap - chip <= SPECKS * gap) & (zero - gap <= CHANCE * (every - gap))
     where = np.repeat(np.repeat(judged, TILE, 0), TILE, 1)[: mask.shape[0], : mask.shape[1]]
     return np.asarray(mask & ~(wide & where))
+
+
+def _knows_gaps(mask: Bools) -> bool:
+    """Whether many pixels, or a whole row or column, are not trusted."""
+    if float(mask[::SAMPLED, ::SAMPLED].mean()) < 1 - MASKED:
+        return True
+    lines = (mask[:, ::SAMPLED].any(1), mask[::SAMPLED].any(0))
+    return not all(bool(line.all()) for line in lines)
 
 
 def _opened(flags: Bools, side: int) -> Bools:
