@@ -62,6 +62,7 @@ def test_a_mask_that_knows_its_gaps_is_kept() -> None:
     assert without_gaps(image, mask) is mask
     bad = np.random.default_rng(6).random(SHAPE) > 0.01
     assert not without_gaps(image, bad)[200:220].any()
+    assert without_gaps(image, bad)[:190].sum() == bad[:190].sum()
 
 
 def test_no_hit_is_seen_in_gaps_that_are_not_masked() -> None:

@@ -34,7 +34,7 @@ def without_gaps(image: NDArray[np.float32], mask: Bools) -> Bools:
     zeros = float(((image[some] == 0) & mask[some]).mean())
     if not EMPTY <= zeros <= SPARSE or _knows_gaps(mask):
         return mask
-    empty = (image == 0) & mask
+    empty = (image == 0) | ~mask
     wide = _opened(empty, GAP)
     zero, gap, chip, every = (_around(part) for part in (empty, wide, _opened(~wide, CHIP), np.ones_like(wide)))
     judged = (chip >= CHIPS * every) & (every - gap - chip <= SPECKS * gap) & (zero - gap <= CHANCE * (every - gap))
