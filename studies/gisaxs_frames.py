@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from beamsight.detector import Detector
 from beamsight.examples import simulate
 from beamsight.frame import Frame, Geometry
+from beamsight.physics.crystals import NAMES as LATTICES
 from beamsight.task import SCENE, Task, exposures
-from gisaxs_sets import LATTICES, NONE, Asked
+from gisaxs_sets import NONE, Asked
 
 SIDE, BATCH, SEED = 100, 32, 6
 MOST_DRAWN = 30  # times as many scenes as are wanted: then a lattice that gives none is left out

@@ -19,13 +19,14 @@ from sklearn.svm import LinearSVC
 from beamsight.answer import Answer, from_line
 from beamsight.bundle import MODEL, Bundle
 from beamsight.frame import Frame
+from beamsight.physics.crystals import NAMES as LATTICES
 from beamsight.recipe import Recipe
 from beamsight.targets import OneOf
 from beamsight.task import Task
 from beamsight.train import train
 from gisaxs_frames import SIDE, Dataset, Pictures, drawn_as, frame_of, picture
 from gisaxs_scores import Said, said_of
-from gisaxs_sets import LATTICES, Asked
+from gisaxs_sets import Asked
 from noise import probabilities
 
 PAPER, HOG, OURS, SHIPPED = "Table VI", "HOG + linear", "ours", "shipped"

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 from beamsight.answer import UNSURE, Answer
 from beamsight.chances import wilson
-from gisaxs_sets import LATTICES, NONE, Asked
+from beamsight.physics.crystals import NAMES as LATTICES
+from gisaxs_sets import NONE, Asked
 
 NAMES = (*LATTICES, NONE)
 CONFIDENT = 0.9  # a probability from which on an answer is believed

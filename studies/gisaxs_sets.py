@@ -25,7 +25,6 @@ from benchmarks.peers import BORNAGAIN, clean_environment, peer_python
 from rows import ROOT
 
 DATA = Path(os.environ.get("BEAMSIGHT_DATA", ROOT.parent / "shared" / "data"))
-LATTICES = ("BCC100", "BCC110", "Cubic100", "Cubic110", "FCC100", "FCC111", "HCP")
 NONE = "none"
 # What the names of HipGISAXS's files begin with.
 PUBLISHED = {"bcc_100": "BCC100", "bcc_110": "BCC110", "cubic_100": "Cubic100", "fcc_100": "FCC100", "hcp_none": "HCP"}

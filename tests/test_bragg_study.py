@@ -3,8 +3,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import importlib
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,11 +17,9 @@ WINDOW = 256
 
 
 @pytest.fixture(scope="module")
-def study() -> Iterator[Any]:
-    sys.path.insert(0, str(STUDIES))
+def study() -> Any:
     names = ("bragg_images", "bragg_scores", "bragg_frames")
-    yield SimpleNamespace(**{name: importlib.import_module(name) for name in names})
-    sys.path.pop(0)
+    return SimpleNamespace(**{name: importlib.import_module(name) for name in names})
 
 
 def told(study: Any, truth: list[Any], said: list[Any], limit: float = 0.5) -> Any:

@@ -4,8 +4,6 @@
 
 import importlib
 import json
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -15,13 +13,6 @@ import pytest
 
 from beamsight.answer import Answer
 from beamsight.frame import Geometry
-
-
-@pytest.fixture(scope="module", autouse=True)
-def studies() -> Iterator[None]:
-    sys.path.insert(0, str(Path(__file__).parents[1] / "studies"))
-    yield
-    sys.path.pop(0)
 
 
 @pytest.fixture(scope="module")

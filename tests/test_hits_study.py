@@ -3,8 +3,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import importlib
-import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -22,13 +20,6 @@ from beamsight.shots import place, run_numbered, shot_of
 from beamsight.state import STATE, share_of, state_of
 from beamsight.taking import take
 from beamsight.task import columns, find_task, make_batch
-
-
-@pytest.fixture(scope="module", autouse=True)
-def studies() -> Iterator[None]:
-    sys.path.insert(0, str(Path(__file__).parents[1] / "studies"))
-    yield
-    sys.path.pop(0)
 
 
 @pytest.fixture(scope="module")

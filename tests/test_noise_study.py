@@ -4,7 +4,6 @@
 
 import importlib
 import pickle
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,7 @@ TRAINING = range(2**20, 2**20 + 2 * CLEAN_FRAMES)
 
 @pytest.fixture(scope="module")
 def study() -> Any:
-    sys.path.insert(0, str(Path(__file__).parents[1] / "studies"))
-    yield importlib.import_module("noise_frames")
-    sys.path.pop(0)
+    return importlib.import_module("noise_frames")
 
 
 @pytest.fixture(scope="module")

@@ -2,14 +2,10 @@
 
 # SPDX-License-Identifier: BSD-3-Clause
 
-import sys
 from math import pi, sqrt
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "studies"))
 
 from surfaces import SURFACES, alike, azimuths, reciprocal, rods, shadow, turned
 
