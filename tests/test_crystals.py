@@ -1,5 +1,7 @@
 """The lattices are what crystallography says: distances, densities, extinctions, spacing ratios."""
 
+# SPDX-License-Identifier: BSD-3-Clause
+
 from __future__ import annotations
 
 from itertools import product

@@ -1,5 +1,7 @@
 """Form factors are the integrals that they stand for, also where the film absorbs, and their own volumes at q = 0."""
 
+# SPDX-License-Identifier: BSD-3-Clause
+
 from __future__ import annotations
 
 import numpy as np

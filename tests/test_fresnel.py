@@ -1,5 +1,7 @@
 """Waves at a substrate are Fresnel's, at a film Parratt's; light leaves brightest at the critical angle."""
 
+# SPDX-License-Identifier: BSD-3-Clause
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,5 +1,7 @@
 """What films scatter: sums over particles done one by one, the horizon, the critical angle, and no dependence on company."""
 
+# SPDX-License-Identifier: BSD-3-Clause
+
 from __future__ import annotations
 
 from dataclasses import replace
@@ -156,3 +158,11 @@ def test_sizes_and_disorder_fill_the_gaps() -> None:
         np.quantile(light(replace(film, **c))[:30], 0.1) for c in ({}, {"spread": 0.1}, {"strewn": 0.5}, {"disorder_m": 2e-9})
     ]
     assert all(d > 2 * dark[0] for d in dark[1:])
+
+
+@pytest.mark.parametrize("name", ["FCC100", "Cubic110"])
+def test_a_crystal_in_a_thick_film_that_swallows_light_ends_in_numbers(name: str) -> None:
+    film = crystal(name, 3e-8, (18, 18, 18), primitive=True, film_delta=4e-6, film_beta=8e-8, film_m=1.2e-6, incidence_rad=1.4e-3)
+    pattern = light(film)
+    assert np.isfinite(pattern).all()
+    assert pattern.max() > 0

@@ -1,5 +1,7 @@
 """Rods spread as their order decays: averages over directions, done once by sums and once in closed form."""
 
+# SPDX-License-Identifier: BSD-3-Clause
+
 from __future__ import annotations
 
 import numpy as np

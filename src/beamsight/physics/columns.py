@@ -29,3 +29,13 @@ def chosen(columns: Columns, flags: torch.Tensor) -> tuple[torch.Tensor, Columns
     """The rows [n] where `flags` [B] hold and the columns of these rows; None where there are none."""
     rows = torch.arange(len(flags)) if flags.is_meta else flags.nonzero()[:, 0]
     return (rows, rows_of(columns, rows)) if len(rows) else None
+
+
+def any_of(flags: torch.Tensor) -> bool:
+    """Whether any holds; on the meta device, where nothing has a value, True."""
+    return flags.is_meta or bool(flags.any())
+
+
+def highest(numbers: torch.Tensor, bound: int) -> int:
+    """The highest of whole numbers; on the meta device the `bound` that none exceeds."""
+    return bound if numbers.is_meta else int(numbers.max())

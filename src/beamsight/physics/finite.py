@@ -8,10 +8,21 @@ from collections.abc import Callable
 
 import torch
 
-from beamsight.physics.columns import Columns
+from beamsight.physics.columns import Columns, any_of, highest
+from beamsight.physics.crystals import SITES
 from beamsight.physics.formfactors import waved
-from beamsight.physics.fresnel import normal_wavevector
-from beamsight.physics.grazing import Exits, Grid, amplitudes_on_grid, damping, disordered, on_grid, some_disorder, squared
+from beamsight.physics.fresnel import film_wavevector
+from beamsight.physics.grazing import (
+    Exits,
+    Grid,
+    amplitudes_on_grid,
+    damping,
+    disordered,
+    mean_amplitude,
+    on_grid,
+    some_disorder,
+    squared,
+)
 
 
 def upright_crystal(s: Columns, e: Exits) -> torch.Tensor:
@@ -26,7 +37,7 @@ def tilted_crystal(s: Columns, e: Exits) -> torch.Tensor:
 
 def _crystal(s: Columns, e: Exits, block: Callable[[Columns, Exits, Grid, torch.Tensor], torch.Tensor]) -> torch.Tensor:
     grid = amplitudes_on_grid(s, e)
-    mean = (grid.amplitudes * grid.sizes[:, None, None, :, None]).sum(3) * grid.weight[..., None]
+    mean = mean_amplitude(grid)
     damped, known = damping(s, grid), 1 - s.strewn
     each = mean * (damped * known).sqrt()[:, :, None]
     # Phases are counted from the middle of the block, where sums over it are real, and smooth enough to be looked up.
@@ -42,7 +53,7 @@ def _upright(s: Columns, e: Exits, grid: Grid, each: torch.Tensor) -> torch.Tens
     stacked = each * _ratio(_plain(s, grid.q_z * s.cell_m[:, 2, 2, None, None]), s.cells[:, 2, None, None])[..., None]
     side = [_ratio(_along(s, e, s.cell_m[:, n]), s.cells[:, n, None, None]) for n in (0, 1)]
     amplitude = torch.zeros_like(e.q_par, dtype=torch.complex64)
-    for n in range(int(s.site.sum(1).max())):
+    for n in range(highest(s.site.sum(1), SITES)):
         height, turn = s.site_m[:, n, 2, None, None], _along(s, e, s.site_m[:, n])
         of_site = (stacked * waved(grid.q_z * height)[..., None]).sum(2) * s.site[:, n, None, None]
         amplitude += _wave_on_grid(of_site, e) * torch.polar(torch.ones_like(turn), -turn)
@@ -52,7 +63,7 @@ def _upright(s: Columns, e: Exits, grid: Grid, each: torch.Tensor) -> torch.Tens
 def _tilted(s: Columns, e: Exits, grid: Grid, each: torch.Tensor) -> torch.Tensor:
     """[B H W] amplitude of a parallelepiped with faces at any angle to the surface."""
     in_plane = [_along(s, e, s.cell_m[:, n]) for n in range(3)]
-    sites = [_along(s, e, s.site_m[:, n]) for n in range(int(s.site.sum(1).max()))]
+    sites = [_along(s, e, s.site_m[:, n]) for n in range(highest(s.site.sum(1), SITES))]
     amplitude = torch.zeros_like(e.q_par, dtype=torch.complex64)
     for t, q_z in enumerate(_pixel_q_z(s, e)):
         total = sum(s.site[:, n, None, None] * waved(turn + q_z * s.site_m[:, n, 2, None, None]) for n, turn in enumerate(sites))
@@ -69,13 +80,13 @@ def _wave_on_grid(wave: torch.Tensor, e: Exits) -> torch.Tensor:
 
 def _plain(s: Columns, q_z: torch.Tensor) -> torch.Tensor:
     """qz without its imaginary part where there is no film to absorb: real sines are ten times as quick."""
-    return q_z if bool((s.film_m > 0).any()) else q_z.real
+    return q_z if any_of(s.film_m > 0) else q_z.real
 
 
 def _pixel_q_z(s: Columns, e: Exits) -> list[torch.Tensor]:
     k = 2 * torch.pi / s.wavelength_m
     sine = (e.up / torch.sqrt(1 + e.up**2 + e.across**2)).clamp(min=1e-6)
-    into, out = (normal_wavevector(k, v, s.film_delta, s.film_beta) for v in (torch.sin(s.incidence_rad), sine))
+    into, out = (film_wavevector(k, v, s.film_delta, s.film_beta, s.film_m) for v in (torch.sin(s.incidence_rad), sine))
     return [out + into, out - into, into - out, -out - into]
 
 

@@ -12,6 +12,8 @@ from functools import lru_cache
 import numpy as np
 import torch
 
+from beamsight.physics.columns import any_of
+
 SLICES = 64
 BALL, ROUND, SQUARE = range(3)
 TABLE, REACH = 8192, 160.0
@@ -94,8 +96,9 @@ def sliced(
     wide = _half_widths(place, shape[:, None], radius[:, None], tall[:, None], taper[:, None])
     x = wide[..., None] * q_par[:, None, :]
     angular = (shape == SQUARE)[:, None, None]
-    outline = 4 * square(x) if bool(angular.all()) else torch.pi * disc(x)
-    if bool(angular.any()) and not bool(angular.all()):
+    some, others = any_of(angular), any_of(~angular)
+    outline = torch.pi * disc(x) if others else 4 * square(x)
+    if some and others:
         outline = torch.where(angular, 4 * square(x), outline)
     slices = outline * (wide**2 * weight * 2 * (radius * tall)[:, None])[..., None]
     phase = waved(q_z[..., None] * (place * 2 * (radius * tall)[:, None])[:, None, :])

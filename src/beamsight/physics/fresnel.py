@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import torch
 
+DEEP = 20.0  # of exponents: waves that a film swallows sooner are taken to reach its bottom by so much, which no pixel counts
+
 
 class Waves(NamedTuple):
     """Waves of unit incidence at the particles: `down` exp(-i kz z) + `up` exp(+i kz z), Im kz >= 0, z from the substrate."""
@@ -25,6 +27,15 @@ def normal_wavevector(k: torch.Tensor, sine: torch.Tensor, delta: torch.Tensor, 
     return k * torch.sqrt(torch.complex(sine * sine - 2 * delta, 2 * beta + 0 * sine))
 
 
+def film_wavevector(
+    k: torch.Tensor, sine: torch.Tensor, delta: torch.Tensor, beta: torch.Tensor, thick: torch.Tensor
+) -> torch.Tensor:
+    """`normal_wavevector` in a film, with no more absorption than float32 can undo over its thickness: below the critical angle
+    of a thick film exp(+-i kz z) would be no number."""
+    kz = normal_wavevector(k, sine, delta, beta)
+    return torch.complex(kz.real, kz.imag.minimum(DEEP / thick.clamp(min=1e-30)))
+
+
 def waves(k: torch.Tensor, sine: torch.Tensor, film: tuple[torch.Tensor, ...], substrate: tuple[torch.Tensor, ...]) -> Waves:
     """The waves where the particles are, for light of sin(angle) `sine` > 0 to the surface.
 
@@ -34,11 +45,10 @@ def waves(k: torch.Tensor, sine: torch.Tensor, film: tuple[torch.Tensor, ...], s
     """
     delta, beta, thick = film
     air = torch.complex(k * sine, torch.zeros_like(k * sine))
-    inside = normal_wavevector(k, sine, delta, beta)
+    inside = film_wavevector(k, sine, delta, beta, thick)
     below = normal_wavevector(k, sine, *substrate)
     top, bottom = (air - inside) / (air + inside), (inside - below) / (inside + below)
-    # A film so thick that nothing reaches its bottom must not overflow where its light is added up.
-    crossed = torch.exp(torch.complex(-(inside.imag * thick).clamp(max=60.0), inside.real * thick))
+    crossed = torch.exp(1j * inside * thick)
     down = (1 + top) * crossed / (1 + top * bottom * crossed**2)
     return Waves(inside, down, bottom * down)
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import torch
 
-from beamsight.physics.columns import Columns, chosen, rows_of
+from beamsight.physics.columns import Columns, any_of, chosen, highest, rows_of
+from beamsight.physics.crystals import CLASSES
 from beamsight.physics.films import LAYERS
 from beamsight.physics.finite import tilted_crystal, upright_crystal
 from beamsight.physics.formfactors import waved
@@ -21,6 +22,7 @@ from beamsight.physics.grazing import (
     disordered,
     exits,
     heights,
+    mean_amplitude,
     on_grid,
     some_disorder,
     squared,
@@ -43,12 +45,12 @@ def _made(films: Columns, shape: tuple[int, int]) -> torch.Tensor:
     e = exits(films, shape)
     light = scattered(films, e)
     light = light * (films.lattice_ph / light.mean((1, 2), keepdim=True).clamp(min=1e-30))
-    if bool((films.rough_ph > 0).any()):
+    if any_of(films.rough_ph > 0):
         light = light + _rough(films, e)
-    if bool((films.flat_ph + films.air_ph + films.direct_ph + films.specular_ph > 0).any()):
+    if any_of(films.flat_ph + films.air_ph + films.direct_ph + films.specular_ph > 0):
         light = light + _beams(films, e)
     stops = films.stop_rad + films.specular_stop_rad + films.bar_rad
-    return light * _passed(films, e) if bool((stops > 0).any()) else light
+    return light * _passed(films, e) if any_of(stops > 0) else light
 
 
 def scattered(films: Columns, e: Exits) -> torch.Tensor:
@@ -65,9 +67,9 @@ def scattered(films: Columns, e: Exits) -> torch.Tensor:
 def _powder(s: Columns, e: Exits) -> torch.Tensor:
     grid, (height, used) = amplitudes_on_grid(s, e), heights(s)
     number = used.sum(1)[:, None, None]
-    mean = (grid.amplitudes * grid.sizes[:, None, None, :, None]).sum(3) * grid.weight[..., None]
+    mean = mean_amplitude(grid)
     phase = waved(grid.q_z[..., None] * height[:, None, None]) * used[:, None, None]
-    damped, kinds = damping(s, grid), int(s.parts.max())
+    damped, kinds = damping(s, grid), highest(s.parts, CLASSES)
     shifts = torch.arange(LAYERS) % s.repeat[:, 0]
     parts = []
     for n in range(kinds):

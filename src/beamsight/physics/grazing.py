@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.nn.functional import grid_sample
 
-from beamsight.physics.columns import Columns
+from beamsight.physics.columns import Columns, any_of
 from beamsight.physics.films import LAYERS
 from beamsight.physics.formfactors import sliced, waved
 from beamsight.physics.fresnel import Waves, terms, waves
@@ -76,7 +76,7 @@ def amplitudes_on_grid(s: Columns, e: Exits) -> Grid:
     """Amplitudes of the particles on the grid of exit angles and |q_par|, per volume of the mean particle."""
     weight, q_z = terms(waves_at(s, torch.sin(s.incidence_rad)[:, 0]), waves_at(s, e.rows.clamp(min=1e-6)))
     q = torch.linspace(0, 1, COLUMNS) * e.reach[:, None]
-    place, share = _sizes(bool((s.spread > 0).any()), q.device)
+    place, share = _sizes(any_of(s.spread > 0), q.device)
     relative = (1 + s.spread[:, 0] * place).clamp(min=0.1)
     shape, radius, tall, taper = (v[:, 0, 0] for v in (s.shape, s.radius_m, s.tall, s.taper))
     # The last two q_z are the first two's opposites.
@@ -113,6 +113,11 @@ def heights(s: Columns) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.where(single, block, powder), (single | (n < s.layers[:, 0])).float()
 
 
+def mean_amplitude(grid: Grid) -> torch.Tensor:
+    """[B A 4 P] amplitude of each term, weighted, over the sizes."""
+    return (grid.amplitudes * grid.sizes[:, None, None, :, None]).sum(3) * grid.weight[..., None]
+
+
 def damping(s: Columns, grid: Grid) -> torch.Tensor:
     """[B A P] Debye and Waller's exp(-q^2 u^2) with the transmitted wave's q."""
     square = grid.q_z[..., 0].real[..., None] ** 2 + grid.q[:, None] ** 2
@@ -121,7 +126,7 @@ def damping(s: Columns, grid: Grid) -> torch.Tensor:
 
 def some_disorder(s: Columns) -> bool:
     """Whether any film has light that knows no lattice."""
-    return bool(((s.disorder_m > 0) | (s.strewn > 0) | (s.spread > 0)).any())
+    return any_of((s.disorder_m > 0) | (s.strewn > 0) | (s.spread > 0))
 
 
 def disordered(s: Columns, grid: Grid, mean: torch.Tensor, damped: torch.Tensor) -> torch.Tensor:

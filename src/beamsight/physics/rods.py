@@ -6,6 +6,8 @@ from __future__ import annotations
 
 import torch
 
+from beamsight.physics.columns import any_of
+
 # Complete elliptic integral of the second kind by Abramowitz and Stegun 17.3.36, right to 2e-8; from m1 up, m1 = 1 - m.
 SMOOTH = (1.0, 0.44325141463, 0.06260601220, 0.04757383546, 0.01736506451)
 LOGARITHMIC = (0.0, 0.24998368310, 0.09200180037, 0.04069697526, 0.00526449639)
@@ -41,7 +43,7 @@ def interference(
     cell, `gaussian` [B] 1 for that decay of order, 0 for Cauchy's.
     """
     at = (q[:, None], rod[..., None], length[..., None])
-    some, none = bool((gaussian > 0).any()), bool((gaussian == 0).any())
+    some, none = any_of(gaussian > 0), any_of(gaussian == 0)
     if some and none:
         profile = torch.where(gaussian[:, None, None] > 0, gauss(*at), cauchy(*at))
     else:

@@ -10,7 +10,7 @@ import torch
 
 from beamsight.detector import turned
 from beamsight.physics import profiles
-from beamsight.physics.columns import Columns
+from beamsight.physics.columns import Columns, any_of
 from beamsight.tasks.scattering_tags.scene import CORE_SHELL, TABLED
 
 Films = Columns  # of Patterns
@@ -67,12 +67,12 @@ def form(films: Films, q: torch.Tensor) -> torch.Tensor:
     radius, spread = films.form_radius_m[:, 0, 0], films.form_spread[:, 0, 0]
     kind = flat(films.form_kind)
     value = profiles.sphere(q=q, radius=radius, spread=spread)
-    if _any(kind == CORE_SHELL):
+    if any_of(kind == CORE_SHELL):
         core, contrast = films.form_core[:, 0, 0], films.form_contrast[:, 0, 0]
         value = torch.where(
             kind == CORE_SHELL, profiles.core_shell(q=q, radius=radius, spread=spread, core=core, contrast=contrast), value
         )
-    if _any(kind == TABLED):
+    if any_of(kind == TABLED):
         value = torch.where(
             kind == TABLED, profiles.tabled(q=q, radius=radius, spread=spread, shape=films.form_shape[:, 0, 0]), value
         )
@@ -139,8 +139,3 @@ def surface(films: Films, y: torch.Tensor, x: torch.Tensor) -> dict[str, torch.T
         "cloud": (films.cloud_ph + films.rod_comb_ph * comb) * cloud * above,
         "rod": films.rod_ph * rod * above,
     }
-
-
-def _any(flags: torch.Tensor) -> bool:
-    """Whether any holds; on the meta device, where nothing has a value, True."""
-    return flags.is_meta or bool(flags.any())
