@@ -176,6 +176,7 @@ def test_close_names_are_suggested(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         {"size": "large"},
         {"precision": "int2"},
         {"sha256": {}},
+        {"normal": {"scale": [1.0] * 3}},
     ],
 )
 def test_a_card_that_contradicts_itself_is_refused(tmp_path: Path, wrong: dict[str, object]) -> None:

@@ -29,6 +29,7 @@ from beamsight.inputs import Inputs
 from beamsight.masks import trusted
 from beamsight.modelfiles import MAX_HEADER_BYTES, check_onnx, check_safetensors, refuse_pickle
 from beamsight.runtime import compiled
+from beamsight.state import STATE
 from beamsight.targets import OneOf, Tags, Target, sigmoid
 
 SHIPPED = Path(__file__).parent / "bundles"
@@ -266,6 +267,8 @@ def _check_card(card: dict[str, Any]) -> None:
             raise ValueError(f"{key} is not {shape} numbers")
     if not 1 <= int(card["size"]) <= 16384 or card["precision"] not in ("f32", "bf16"):
         raise ValueError(f"size {card['size']} and precision {card['precision']} are not ones that exist")
+    if card.get("normal") and len(card["normal"]["scale"]) != len(STATE):
+        raise ValueError("what it holds of normal runs are other numbers than those that are watched")
     if not all(isinstance(card["sha256"][name], str) for name in (MODEL, WEIGHTS)):
         raise ValueError("sha256 names no checksums")
 

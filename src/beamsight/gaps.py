@@ -44,10 +44,8 @@ def without_gaps(image: NDArray[np.float32], mask: Bools) -> Bools:
 
 def _knows_gaps(mask: Bools) -> bool:
     """Whether many pixels, or a whole row or column, are not trusted."""
-    if float(mask[::SAMPLED, ::SAMPLED].mean()) < 1 - MASKED:
-        return True
-    lines = (mask[:, ::SAMPLED].any(1), mask[::SAMPLED].any(0))
-    return not all(bool(line.all()) for line in lines)
+    every_line = bool(mask[:, ::SAMPLED].any(1).all() and mask[::SAMPLED].any(0).all())
+    return not every_line or float(mask[::SAMPLED, ::SAMPLED].mean()) < 1 - MASKED
 
 
 def _opened(flags: Bools, side: int) -> Bools:
