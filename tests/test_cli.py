@@ -225,6 +225,14 @@ def test_demo_answers_the_real_images(model: str, tmp_path: Path) -> None:
     assert "report: " in done.stdout
 
 
+def test_demo_tags_images_of_scattering_where_no_model_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("sasdata")
+    done = beamsight("demo", "-o", tmp_path / "out")
+    assert done.returncode == 0
+    found = {Path(str(a["key"]).split("::")[0]).name: a["answer"] for a in lines(tmp_path / "out")}
+    assert "ring" in found["P123_D2O_30_percent.dat"]
+
+
 def test_every_verb_has_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     verbs = [name for name in cli.app if not name.startswith("-")]
     assert {"predict", "simulate", "train", "evaluate", "export", "tasks", "show", "doctor", "demo"} <= set(verbs)
