@@ -63,6 +63,30 @@ AXES = {
     "111": np.array([[1, -1, 0] / np.sqrt(2), [1, 1, -2] / np.sqrt(6), [1, 1, 1] / np.sqrt(3)]),
 }
 
+# Directions of the edges of blocks whose three lengths are free, as published programs build them (HipGISAXS, Chourou et al.,
+# J. Appl. Cryst. 46, 1781 (2013)): one particle a cell. Their HCP is a hexagonal layer stepped by a third of its cell, which with
+# equal edges is FCC 111; what tells the two is how far the step leans, 35 and 53 degrees.
+EDGES = {
+    "BCC100": ((1, 0, 0), (0, 1, 0), (0.5, 0.5, 0.5)),
+    "BCC110": ((1, 0, 0), (0.5, 1 / ROOT2, 0), (0, 1 / ROOT2, 1 / ROOT2)),
+    "Cubic100": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "Cubic110": ((1, 0, 0), (0, ROOT2, 0), (0, 1 / ROOT2, 1 / ROOT2)),
+    "FCC100": ((0, 0.5, 0.5), (0.5, 0, 0.5), (0.5, 0.5, 0)),
+    "FCC111": ((1, 0, 0), (0.5, ROOT3 / 2, 0), (1, 1 / ROOT3, ROOT3 / 2)),
+    "HCP": ((1, 0, 0), (0.5, ROOT3 / 2, 0), (0.5, 0.5 / ROOT3, ROOT2 / ROOT3)),
+}  # fmt: skip
+
+
+def edges(name: str, lengths_m: tuple[float, float, float]) -> Array:
+    """[3, 3] m, the edges (x, y, z) of a lattice's free block: each of EDGES times a length of its own."""
+    return np.asarray(np.array(EDGES[name]) * np.array(lengths_m)[:, None])
+
+
+def nearest_m(cell_m: Array) -> float:
+    """The distance of nearest neighbours of a lattice with one particle a cell [3, 3] m."""
+    steps = np.array([n for n in product((-2, -1, 0, 1, 2), repeat=3) if any(n)])
+    return float(np.linalg.norm(steps @ cell_m, axis=1).min())
+
 
 def layer(name: str, spacing_m: float, stretch: tuple[float, float, float] = (1, 1, 1)) -> Array:
     """[2, 2] the vectors (x, y), m, of one layer's cell; `spacing_m` between nearest neighbours, then stretched along x, y, z."""

@@ -20,7 +20,8 @@ HC_EV_M = 1.239841984e-6
 
 @dataclass(frozen=True)
 class Film:
-    """Particles on a lattice of `crystals.NAMES[kind]`; in-plane powder (`single` 0) or one finite crystal (1).
+    """Particles on a lattice of `crystals.NAMES[kind]`; in-plane powder of layers (`single` 0), one finite crystal (1), or finite
+    crystals at every azimuth (1, and `turning` 1).
 
     Looking: `side_rad` the detector's height over its distance; `beam_y`, `beam_x` where the direct beam meets it, shares of
     its height and width. The horizon is `incidence_rad` above.
@@ -42,6 +43,7 @@ class Film:
     kind: int
     spacing_m: float
     single: int = 0
+    turning: int = 0
     wavelength_m: float = 1e-10
     incidence_rad: float = 0.2 * np.pi / 180
     side_rad: float = 0.045
@@ -102,6 +104,14 @@ def powder(name: str, spacing_m: float, layers: int, stretch: tuple[float, float
         NAMES.index(name), spacing_m, layers=layers, layer_m=crystals.layer_height_m(name, spacing_m, stretch), parts=kind.parts,
         repeat=kind.repeat, rod_q=rod_q, rod_count=rod_count, area_m2=float(abs(np.linalg.det(cell))),
     )  # fmt: skip
+    return replace(film, **numbers)
+
+
+def turned(name: str, lengths_m: tuple[float, float, float], cells: tuple[int, int, int], **numbers: Any) -> Film:
+    """Blocks with free edges (`crystals.edges`) at every azimuth; `spacing_m` is the distance of nearest neighbours."""
+    cell_m, site = crystals.edges(name, lengths_m), np.zeros(SITES)
+    site[0] = 1
+    film = Film(NAMES.index(name), crystals.nearest_m(cell_m), 1, 1, cell_m=cell_m, site=site, cells=np.array(cells, float))
     return replace(film, **numbers)
 
 

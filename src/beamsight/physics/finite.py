@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
@@ -27,50 +27,80 @@ from beamsight.physics.grazing import (
 
 def upright_crystal(s: Columns, e: Exits) -> torch.Tensor:
     """[B H W] light of blocks with two sides in the surface and the third along the normal; columns of Film."""
-    return _crystal(s, e, _upright)
+    grid = amplitudes_on_grid(s, e)
+    mean, each = centred_amplitude(s, grid)
+    return _each(s, _upright(s, e, grid, each)) + with_disorder(s, e, grid, mean)
 
 
 def tilted_crystal(s: Columns, e: Exits) -> torch.Tensor:
     """[B H W] light of parallelepipeds of any faces; columns of Film."""
-    return _crystal(s, e, _tilted)
-
-
-def _crystal(s: Columns, e: Exits, block: Callable[[Columns, Exits, Grid, torch.Tensor], torch.Tensor]) -> torch.Tensor:
     grid = amplitudes_on_grid(s, e)
+    mean, each = centred_amplitude(s, grid)
+    return _each(s, phases(s, e, each).block(s, e, s.azimuth_rad)) + with_disorder(s, e, grid, mean)
+
+
+def _each(s: Columns, wave: torch.Tensor) -> torch.Tensor:
+    return squared(wave) / (s.cells.prod(1) * s.site.sum(1))[:, None, None]
+
+
+def centred_amplitude(s: Columns, grid: Grid) -> tuple[torch.Tensor, torch.Tensor]:
+    """[B A 4 P] mean amplitude of the particles, and that of those which know the lattice with phases counted from the middle of
+    the block, where sums over it are real, and smooth enough to be looked up."""
     mean = mean_amplitude(grid)
-    damped, known = damping(s, grid), 1 - s.strewn
-    each = mean * (damped * known).sqrt()[:, :, None]
-    # Phases are counted from the middle of the block, where sums over it are real, and smooth enough to be looked up.
+    each = mean * (damping(s, grid) * (1 - s.strewn)).sqrt()[:, :, None]
     ends = (s.cells - 1)[..., None] * s.cell_m
     lift = (s.base_m + s.radius_m * s.tall)[:, 0] + ends[..., 2].abs().sum(1)[:, None] / 2
-    centred = each * waved(grid.q_z * lift[..., None])[..., None]
-    light = squared(block(s, e, grid, centred)) / (s.cells.prod(1) * s.site.sum(1))[:, None, None]
-    return light + on_grid(disordered(s, grid, mean, damped), e)[:, 0] if some_disorder(s) else light
+    return mean, each * waved(grid.q_z * lift[..., None])[..., None]
+
+
+def with_disorder(s: Columns, e: Exits, grid: Grid, mean: torch.Tensor) -> torch.Tensor:
+    """[B H W] light of what knows no lattice, or nothing."""
+    if not some_disorder(s):
+        return torch.zeros(())
+    return on_grid(disordered(s, grid, mean, damping(s, grid)), e)[:, 0]
+
+
+class Phases(NamedTuple):
+    """What blocks of all azimuths share: of each term its amplitude and qz at the pixels, complex [B H W]."""
+
+    waves: list[torch.Tensor]
+    q_z: list[torch.Tensor]
+
+    def block(self, s: Columns, e: Exits, azimuth_rad: torch.Tensor) -> torch.Tensor:
+        """[B H W] amplitude of a parallelepiped with faces at any angle to the surface."""
+        in_plane = [along(e, s.cell_m[:, n], azimuth_rad) for n in range(3)]
+        sites = [along(e, s.site_m[:, n], azimuth_rad) for n in range(highest(s.site.sum(1), SITES))]
+        amplitude = torch.zeros_like(e.q_par, dtype=torch.complex64)
+        for wave, q_z in zip(self.waves, self.q_z, strict=True):
+            total: torch.Tensor | None = None
+            if len(sites) > 1:
+                total = sum(
+                    (s.site[:, n, None, None] * waved(turn + q_z * s.site_m[:, n, 2, None, None]) for n, turn in enumerate(sites)),
+                    torch.zeros(()),
+                )
+            for n, turn in enumerate(in_plane):
+                laue = ratio(turn + plain(s, q_z) * s.cell_m[:, n, 2, None, None], s.cells[:, n, None, None])
+                total = laue if total is None else total * laue
+            amplitude += wave * total
+        return amplitude
+
+
+def phases(s: Columns, e: Exits, each: torch.Tensor) -> Phases:
+    """See Phases; `each` from `centred_amplitude`."""
+    q_z = _pixel_q_z(s, e)
+    return Phases([_wave_on_grid(each[:, :, t], e) for t in range(4)], q_z)
 
 
 def _upright(s: Columns, e: Exits, grid: Grid, each: torch.Tensor) -> torch.Tensor:
     """[B H W] amplitude of a block with two sides in the surface, the third along the normal."""
-    stacked = each * _ratio(_plain(s, grid.q_z * s.cell_m[:, 2, 2, None, None]), s.cells[:, 2, None, None])[..., None]
-    side = [_ratio(_along(s, e, s.cell_m[:, n]), s.cells[:, n, None, None]) for n in (0, 1)]
+    stacked = each * ratio(plain(s, grid.q_z * s.cell_m[:, 2, 2, None, None]), s.cells[:, 2, None, None])[..., None]
+    side = [ratio(along(e, s.cell_m[:, n], s.azimuth_rad), s.cells[:, n, None, None]) for n in (0, 1)]
     amplitude = torch.zeros_like(e.q_par, dtype=torch.complex64)
     for n in range(highest(s.site.sum(1), SITES)):
-        height, turn = s.site_m[:, n, 2, None, None], _along(s, e, s.site_m[:, n])
+        height, turn = s.site_m[:, n, 2, None, None], along(e, s.site_m[:, n], s.azimuth_rad)
         of_site = (stacked * waved(grid.q_z * height)[..., None]).sum(2) * s.site[:, n, None, None]
         amplitude += _wave_on_grid(of_site, e) * torch.polar(torch.ones_like(turn), -turn)
     return amplitude * (side[0] * side[1])
-
-
-def _tilted(s: Columns, e: Exits, grid: Grid, each: torch.Tensor) -> torch.Tensor:
-    """[B H W] amplitude of a parallelepiped with faces at any angle to the surface."""
-    in_plane = [_along(s, e, s.cell_m[:, n]) for n in range(3)]
-    sites = [_along(s, e, s.site_m[:, n]) for n in range(highest(s.site.sum(1), SITES))]
-    amplitude = torch.zeros_like(e.q_par, dtype=torch.complex64)
-    for t, q_z in enumerate(_pixel_q_z(s, e)):
-        total = sum(s.site[:, n, None, None] * waved(turn + q_z * s.site_m[:, n, 2, None, None]) for n, turn in enumerate(sites))
-        for n, turn in enumerate(in_plane):
-            total = total * _ratio(turn + _plain(s, q_z) * s.cell_m[:, n, 2, None, None], s.cells[:, n, None, None])
-        amplitude += _wave_on_grid(each[:, :, t], e) * total
-    return amplitude
 
 
 def _wave_on_grid(wave: torch.Tensor, e: Exits) -> torch.Tensor:
@@ -78,7 +108,7 @@ def _wave_on_grid(wave: torch.Tensor, e: Exits) -> torch.Tensor:
     return torch.complex(maps[:, 0].contiguous(), maps[:, 1].contiguous())
 
 
-def _plain(s: Columns, q_z: torch.Tensor) -> torch.Tensor:
+def plain(s: Columns, q_z: torch.Tensor) -> torch.Tensor:
     """qz without its imaginary part where there is no film to absorb: real sines are ten times as quick."""
     return q_z if any_of(s.film_m > 0) else q_z.real
 
@@ -90,13 +120,13 @@ def _pixel_q_z(s: Columns, e: Exits) -> list[torch.Tensor]:
     return [out + into, out - into, into - out, -out - into]
 
 
-def _along(s: Columns, e: Exits, vector: torch.Tensor) -> torch.Tensor:
+def along(e: Exits, vector: torch.Tensor, azimuth_rad: torch.Tensor) -> torch.Tensor:
     """[B H W] the phase in the surface of `vector` [B 3] of the crystal."""
-    cos, sin, x, y = torch.cos(s.azimuth_rad), torch.sin(s.azimuth_rad), vector[:, 0, None, None], vector[:, 1, None, None]
+    cos, sin, x, y = torch.cos(azimuth_rad), torch.sin(azimuth_rad), vector[:, 0, None, None], vector[:, 1, None, None]
     return e.q_x * (cos * x - sin * y) + e.q_y * (sin * x + cos * y)
 
 
-def _ratio(turn: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
+def ratio(turn: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
     """sin(N x/2) / sin(x/2) at x = `turn`: the sum over `number` places of exp(-i n x), counted from their middle."""
     # Whole turns are taken off before they are multiplied, so that float32 holds what is left; two, as one changes the sign.
     real = turn.real if turn.is_complex() else turn

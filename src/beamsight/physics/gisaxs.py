@@ -29,6 +29,7 @@ from beamsight.physics.grazing import (
     waves_at,
 )
 from beamsight.physics.rods import interference
+from beamsight.physics.turning import turned_block, turned_stack
 
 STEPS = 4  # entries of a rod's table a pixel
 
@@ -56,8 +57,17 @@ def _made(films: Columns, shape: tuple[int, int]) -> torch.Tensor:
 def scattered(films: Columns, e: Exits) -> torch.Tensor:
     """[B H W] light of the particles, a particle's share in units of (contrast x volume)^2; 0 below the horizon."""
     light = torch.zeros_like(e.q_par)
-    single, tilted = films.single[:, 0, 0] > 0, ((films.cell_m[:, :2, 2] != 0) | (films.cell_m[:, 2, :2] != 0)).any(1)
-    for which, make in ((~single, _powder), (single & ~tilted, upright_crystal), (single & tilted, tilted_crystal)):
+    single, turning = films.single[:, 0, 0] > 0, films.turning[:, 0, 0] > 0
+    steep = (films.cell_m[:, :2, 2] != 0).any(1)
+    tilted = steep | (films.cell_m[:, 2, :2] != 0).any(1)
+    kinds = (
+        (~single, _powder),
+        (single & ~turning & ~tilted, upright_crystal),
+        (single & ~turning & tilted, tilted_crystal),
+        (single & turning & ~steep, turned_stack),
+        (single & turning & steep, turned_block),
+    )
+    for which, make in kinds:
         if (some := chosen(films, which)) is not None:
             rows, these = some
             light[rows] = make(these, rows_of(e, rows))
