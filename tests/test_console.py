@@ -58,5 +58,7 @@ def test_progress_says_of_how_many_as_far_as_it_is_known() -> None:
 
 
 def test_an_unsure_answer_is_told_with_the_name_it_would_have_been() -> None:
-    assert told(Answer("k", UNSURE, {"miss": 0.4, "hit": 0.6}, ["hit"])) == "unsure, (hit? 0.60)"
-    assert told(Answer("k", "hit", {"miss": 0.1, "hit": 0.9})) == "hit 0.90"
+    assert told(Answer("k", UNSURE, {"miss": 0.4, "hit": 0.6}, ["hit"])) == "unsure, (hit? 0.60), then miss 0.40"
+    assert told(Answer("k", "hit", {"miss": 0.1, "hit": 0.9})) == "hit 0.90, then miss 0.10"
+    apart = {"nearest_neighbours_nm": 14.93, "nearest_neighbours_error_nm": 0.21}
+    assert told(Answer("k", "HCP", {"HCP": 1.0, "none": 0.0}, reasons=apart)) == "HCP 1.00, neighbours 14.9 ± 0.2 nm apart"

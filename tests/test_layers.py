@@ -23,7 +23,7 @@ LAYERS = {
     "layout": 1, "crystfel_geom": 1, "crystfel_place": 1, "crystfel_write": 1, "journal": 1,
     "archive_files": 1, "archive_write": 1, "archive_check": 1, "chunks": 1,
     "task": 2, "answer": 2, "modelfiles": 2, "runtime": 2,
-    "rewrites": 2, "inputs": 2, "bundle": 2, "answers": 2, "display": 2, "report": 2,
+    "rewrites": 2, "inputs": 2, "distances": 2, "bundle": 2, "answers": 2, "display": 2, "report": 2,
     "predict": 2, "cluster": 2, "bulk": 2, "curves": 2, "state": 2, "shift": 2, "cxi": 2, "hits": 2, "rings": 2,
     "peakfinder8": 2, "peakfinder8_kernels": 2,
     "run_report": 2, "run_charts": 2, "charts": 2, "chances": 2, "marked": 2, "seen": 2, "powder": 2, "keeping": 2,

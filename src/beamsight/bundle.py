@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beamsight.answer import TILE_PX, UNSURE, Answer
+from beamsight.distances import nearest_m
 from beamsight.errors import BadBundle, BadFrame, UnknownTask
 from beamsight.frame import Frame, Geometry, fit
 from beamsight.inputs import Inputs
@@ -58,11 +59,13 @@ Found: TypeAlias = "dict[str, NDArray[np.float32]]"
 
 
 class Seen(NamedTuple):
-    """A frame as the network sees it, or what came in its place; why it is not answered; the longer side it came with, px."""
+    """A frame as the network sees it, or what came in its place; why it is not answered; the longer side it came with, px; and as
+    it came."""
 
     item: Any
     trouble: str | None
     side: int
+    whole: Any = None
 
 
 @dataclass(frozen=True)
@@ -136,8 +139,17 @@ class Bundle:
         probability = dict(zip(self.target.names, map(float, p), strict=True))
         if isinstance(self.target, OneOf) and self.target.sureness(p[None])[0] < self.card.get("sure", 0.0):
             answer, unsure = UNSURE, [answer]
-        more = self._centre(seen, found, row) | self._places(found, row)
+        more = self._centre(seen, found, row) | self._places(found, row) | self._distance(seen, answer)
         return Answer(key, answer, probability, unsure, seconds, **more)
+
+    def _distance(self, seen: Seen, answer: list[str] | str) -> dict[str, Any]:
+        """What an answer that is a lattice says of how far its nearest neighbours are, where the geometry is known."""
+        rods = self.card.get("rods", {}).get(answer) if isinstance(answer, str) else None
+        told = None if rods is None else nearest_m(seen.whole, rods)
+        if told is None:
+            return {}
+        distance, error = (float(f"{1e9 * value:.4g}") for value in told)
+        return {"reasons": {"nearest_neighbours_nm": distance, "nearest_neighbours_error_nm": error}}
 
     def _places(self, found: Found, row: int) -> dict[str, Any]:
         """What an answer says of where things lie: the tiles (row, column, probability) that are likely to hold one."""
@@ -330,7 +342,7 @@ def _seen(item: Frame | Refusal, size: int | None) -> Seen:
     frame = item if size is None or item.image.shape == (size, size) else fit(item, size)
     if not frame.mask.any():
         return Seen(frame, "no pixel can be trusted: all are masked, negative or not finite", side)
-    return Seen(frame, None, side)
+    return Seen(frame, None, side, item)
 
 
 def _groups(coming: Iterator[Seen], batch: int, inputs: Inputs) -> Iterator[list[Seen]]:

@@ -135,7 +135,7 @@ def predict(
 
 
 @app.command
-def demo(task: str = "scattering-tags", /, *, output: Output = Path("demo-out")) -> int:
+def demo(task: str | None = None, /, *, output: Output = Path("demo-out")) -> int:
     """Answer real images that the package sasdata brings: X-ray and neutron small-angle scattering.
 
     Example: `beamsight demo -o demo-out`
@@ -143,17 +143,23 @@ def demo(task: str = "scattering-tags", /, *, output: Output = Path("demo-out"))
     Parameters
     ----------
     task
-        A task or model folder.
+        A task or model folder; by default the first model that ships and gives tags, as these images are of many things.
     output
         Folder of the results, begun anew.
     """
     from importlib.util import find_spec
 
+    from beamsight.bundle import load, shipped
+    from beamsight.targets import Tags
+
     spec = find_spec("sasdata")
     if spec is None or spec.origin is None:
         return _usage("demo", "the images come with the package sasdata: pip install 'beamsight[demo]'")
     images = Path(spec.origin).parent / "example_data" / "2d_data"
-    return predict(task, str(images / "*"), output=output, overwrite=True)
+    models = [task] if task else [name for name in shipped() if isinstance(load(name).target, Tags)]
+    if not models:
+        return _usage("demo", "no model of tags ships with this copy; name a model folder")
+    return predict(models[0], str(images / "*"), output=output, overwrite=True)
 
 
 @app.command

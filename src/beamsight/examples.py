@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from beamsight.errors import BeamsightError
 from beamsight.frame import Frame, fit
 from beamsight.recipe import Recipe
 from beamsight.targets import Tags, Target
-from beamsight.task import Task, frames_of, make_batch
+from beamsight.task import Task, example, example_detector, frames_of, make_batch
 from beamsight.views import LOCAL_VIEWS, struck
 
 # Which example numbers serve what: the three never share one, whatever the seed. `simulate` writes test examples.
@@ -76,11 +77,17 @@ def simulate(
         yield from frames_of(task, seed, make_batch(task, seed, indices, shape, change))
 
 
-def simulated(task: Task, size: int, seed: int, indices: Sequence[int]) -> Examples:
-    """The examples of those numbers, `size` pixels square."""
-    made = make_batch(task, seed, indices, (size, size))
+def simulated(task: Task, size: int, seed: int, indices: Sequence[int], exposures: int = 1) -> Examples:
+    """The examples of those numbers, `size` pixels square; `exposures` that follow one another are of one scene, that of the first."""
+    drawn = None if exposures == 1 else _exposed_often(task, seed, indices, exposures)
+    made = make_batch(task, seed, indices, (size, size), drawn=drawn)
     centres = [_centre(task.place(scene, (size, size)).centre_px) for scene in made.scenes]
     return Examples(made.counts, made.mask, made.truth.float(), torch.tensor(centres), places=made.places)
+
+
+def _exposed_often(task: Task, seed: int, indices: Sequence[int], exposures: int) -> list[tuple[Any, Any]]:
+    scenes = {first: example(task, seed, first)[0] for first in {i - i % exposures for i in indices}}
+    return [(scenes[i - i % exposures], example_detector(task, seed, i)) for i in indices]
 
 
 def stored(frames: Sequence[Frame], target: Target, size: int, indices: Sequence[int]) -> Examples:
@@ -118,7 +125,7 @@ class Source:
         side, many = (recipe.size, recipe.batch) if self.frames is not None else window(recipe, number)
         places = range(number * recipe.batch, number * recipe.batch + many)[self.part]
         if self.frames is None:
-            made = simulated(self.task, side, recipe.seed, [TRAINING[place] for place in places])
+            made = simulated(self.task, side, recipe.seed, [TRAINING[place] for place in places], recipe.exposures)
         else:
             made = stored(self.frames, self.task.target, side, self._shuffled(places))
         return turned(self._trusted(made), positions(recipe, default_rng([recipe.seed, number, AUGMENT]))[:many][self.part])

@@ -52,7 +52,7 @@ from beamsight.spots import Spots, any_in_tile
 from beamsight.targets import OneOf, Target
 from beamsight.task import Task, find_task
 from beamsight.train import every_other
-from beamsight.views import build_view
+from beamsight.views import DECADES, build_view
 
 OPSET = 18
 FOLDED = 2048  # numbers of a constant that may be computed beforehand
@@ -61,6 +61,8 @@ CHOSEN, SCORED, COMPARED = 4000, 2000, 48
 FEWEST_RUNS, FRAMES_A_RUN = 8, 20  # runs that tell what is normal: at least, and one for so many of those chosen
 CENTRES = 1000  # of those chosen, how many tell how well centres are found
 BATCH = 32
+# Views of models that say so where they are not sure.
+UNSURE = ("contrast", DECADES)
 # Packages whose versions the card notes.
 NOTED = ("torch", "onnx", "openvino", "numpy")
 # The largest difference in a calibrated probability between graph and eager network that is let through: of the order of
@@ -97,7 +99,7 @@ def export(run: str | Path, out: str | Path, task: Task | None = None, chosen: i
         "places": _places(whole, task, recipe, min(chosen, CENTRES)),
         "normal": normal_runs(task, recipe.seed, max(FEWEST_RUNS, min(RUNS, chosen // FRAMES_A_RUN))),
         "sure": sure_from(task.target, probability, truth)
-        if recipe.view == "contrast" and isinstance(task.target, OneOf)
+        if recipe.view in UNSURE and isinstance(task.target, OneOf)
         else 0.0,
         "calibration": {"scale": scale.tolist(), "shift": shift.tolist(), "frames": len(truth)},
         "difference": differences,
@@ -292,6 +294,7 @@ def _said(task: Task, recipe: Recipe) -> dict[str, Any]:
         "inputs": {"counts": shape, "mask": shape} | ({"centre": ["N", 2]} if recipe.network == "joint" else {}),
         "recipe": asdict(recipe),
         "sweeps": {k: list(v) for k, v in task.sweeps.items()},
+        "rods": {name: [[float(place), float(number)] for place, number in rods] for name, rods in task.rods.items()},
         "references": list(task.references),
         "version": _version("beamsight"),
         "versions": {name: _version(name) for name in ("torch", "onnx", "openvino", "numpy")}

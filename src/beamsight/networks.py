@@ -15,7 +15,7 @@ from beamsight.blocks import Residual, halve
 from beamsight.errors import BeamsightError
 from beamsight.joint import EMBEDDING, Joint
 from beamsight.spots import Spots, expected, tiles
-from beamsight.views import struck
+from beamsight.views import DECADES, struck
 
 
 def build_network(name: str, channels: int, width: int, view: str = "image", size: int = 256) -> nn.Module:
@@ -35,27 +35,34 @@ def build_network(name: str, channels: int, width: int, view: str = "image", siz
         if view != "counts":
             raise BeamsightError(f"the network {name} sees counts as they are, not {view!r}; choose --view counts")
         return SEEING_COUNTS[name](channels, width)
-    if view != "image":
+    if view not in ("image", DECADES):
         raise BeamsightError(f"the network {name} sees the image alone, not {view!r}; choose --view image or --network joint")
     return NETWORKS[name](channels, width)
 
 
 class Compact(nn.Module):
-    """Five halvings with residual blocks, then attention over the coarsest grid, where global symmetry is decided.
+    """Halvings with residual blocks, `blocks` after each to as many channels as `widths` say, then attention over the coarsest grid,
+    where global symmetry is decided.
 
-    Pooled by mean (how much of the image) and by maximum (is there one spot at all). No block at 1/2 size: there it
+    Pooled by mean (how much of the image) and by maximum (is there one spot at all). By default no block at 1/2 size: there it
     would cost a third of all time.
     """
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        width: int,
+        widths: tuple[int, ...] = (16, 32, 64, 128, 160),
+        blocks: tuple[int, ...] = (0, 2, 1, 2, 1),
+        mixers: int = 1,
+    ) -> None:
         super().__init__()
-        widths, blocks = (16, 32, 64, 128, 160), (0, 2, 1, 2, 1)
         stages, previous = [], channels
         for w, n in zip(widths, blocks, strict=True):
             stages += [halve(previous, w), *(Residual(w) for _ in range(n))]
             previous = w
         self.stages = nn.Sequential(*stages)
-        self.mixer = Mixer(previous)
+        self.mixer = nn.Sequential(*(Mixer(previous) for _ in range(mixers))) if mixers > 1 else Mixer(previous)
         self.embed = nn.Sequential(nn.Linear(2 * previous, EMBEDDING), nn.ReLU())
         self.head = nn.Linear(EMBEDDING, width)
 
@@ -65,6 +72,12 @@ class Compact(nn.Module):
         pooled = torch.cat([grid.mean((2, 3)), grid.amax((2, 3))], 1)
         embedding = self.embed(pooled)
         return self.head(embedding), embedding
+
+
+def comparing(channels: int, width: int) -> nn.Module:
+    """A compact network that halves four times only: where lines of a pattern lie against one another is told on a finer grid,
+    by attention that is asked twice."""
+    return Compact(channels, width, (32, 64, 96, 192), (0, 2, 2, 2), 2)
 
 
 class Whole(nn.Module):
@@ -117,7 +130,7 @@ class Mixer(nn.Module):
         return grid
 
 
-NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {"compact": Compact, "alexnet": AlexNet, "vgg": VGG}
+NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {"compact": Compact, "comparing": comparing, "alexnet": AlexNet, "vgg": VGG}
 SEEING_COUNTS: dict[str, Callable[[int, int], nn.Module]] = {
     "hitnet": HitNet, "tilenet": TileNet, "latticenet": LatticeNet,
 }  # fmt: skip

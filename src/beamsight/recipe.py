@@ -19,6 +19,8 @@ class Recipe:
     `patience` validations without a better score before training stops (0 = never), each on `validation` frames;
     `wide`: every third batch after the warm-up has windows so many times as wide, and fewer by the square, for networks that take
     any size (1 = none);
+    `exposures`: so many frames of a batch that follow one another are one scene before other detectors, where to render costs more
+    than to expose;
     with `max_hours` the cosine ends at that time if `steps` do not end it before (0 = no limit).
     """
 
@@ -39,3 +41,4 @@ class Recipe:
     validation: int = 2000
     max_hours: float = 0.0
     wide: int = 1
+    exposures: int = 1

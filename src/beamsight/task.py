@@ -36,10 +36,12 @@ class Task:
     `render(scenes, shape)` the mean photons a pixel [B H W] of `columns(scenes)`; `detector(rng)` the Detector of one frame;
     `label(scenes, exposed)` the truth [B T]: 1 present, 0 absent, NaN doubtful.
     `expose(scenes, detectors, shape, seeds)` what detectors of its own make of scenes; None where they are each a `Detector`.
+    `written(scenes, exposed)` what of it reaches a file, where that is not all of it as it is.
     `locate(scenes, exposed)` where on a grid of cells what is asked lies [B h w]: 1, 0, NaN doubtful; None where nothing has a
     place. `run(n)`, where frames of a run share more than chance has it, the numbers of the examples of run n in their order,
     which begin later the higher n is: `draw` and `detector` are then given (seed, index).
     `state(seed, index)` what such a frame is like as a whole (`state.state_of`), where that can be told without making all of it.
+    `rods` {answer: (|G| x distance, number) of the rods of a lattice's layers}, by which answers tell how far its neighbours are.
     `views` the views by name that suit the task; `sweeps` {field of Detector or disturbance: values from mild to bad} where they
     are not those that every task is measured by; `references` its sources.
     """
@@ -54,9 +56,11 @@ class Task:
     detector: Callable[..., Any]
     label: Callable[[Any, Any], torch.Tensor]
     expose: Callable[[Any, Any, tuple[int, int], torch.Tensor], Any] | None = None
+    written: Callable[[Any, Any], Any] | None = None
     locate: Callable[[Any, Any], torch.Tensor] | None = None
     run: Callable[[int], Sequence[int]] | None = None
     state: Callable[[int, int], NDArray[np.float64]] | None = None
+    rods: Mapping[str, Sequence[tuple[float, float]]] = field(default_factory=dict)
     views: tuple[str, ...] = ("image",)
     recipe: Recipe = field(default_factory=Recipe)
     sweeps: Mapping[str, Sequence[float]] = field(default_factory=dict)
@@ -91,9 +95,13 @@ def _column(values: list[Any]) -> torch.Tensor:
 
 def example(task: Task, seed: int, index: int) -> tuple[Any, Detector]:
     """Scene and detector of example number `index`: a pure function of (task, seed, index)."""
-    if task.run is not None:
-        return task.draw(seed, index), task.detector(seed, index)
-    return task.draw(default_rng([seed, index, SCENE])), task.detector(default_rng([seed, index, DETECTOR]))
+    scene = task.draw(default_rng([seed, index, SCENE])) if task.run is None else task.draw(seed, index)
+    return scene, example_detector(task, seed, index)
+
+
+def example_detector(task: Task, seed: int, index: int) -> Any:
+    """The detector of example number `index`."""
+    return task.detector(default_rng([seed, index, DETECTOR])) if task.run is None else task.detector(seed, index)
 
 
 def make_batch(
@@ -121,13 +129,23 @@ def make_batch(
 def exposures(
     task: Task, seed: int, indices: Sequence[int], drawn: Sequence[tuple[Any, Detector]], shape: tuple[int, int]
 ) -> tuple[Any, Any]:
-    """`columns` of the drawn scenes and what their detectors make of them: all that a label is taken from."""
+    """`columns` of the drawn scenes and what their detectors make of them: all that a label is taken from. A scene that comes
+    several times is rendered once, but by a task that exposes by itself."""
     scenes, detectors = columns([scene for scene, _ in drawn]), columns([detector for _, detector in drawn])
     centres = torch.tensor([task.place(scene, shape).centre_px or (0.0, 0.0) for scene, _ in drawn])
     noise = torch.tensor([int(default_rng([seed, i, NOISE]).integers(2**31)) for i in indices])
     if task.expose is not None:
         return scenes, task.expose(scenes, detectors, shape, noise)
-    return scenes, expose(task.render(scenes, shape), detectors, centres, noise)
+    exposed = expose(_light(task, scenes, [scene for scene, _ in drawn], shape), detectors, centres, noise)
+    return scenes, exposed if task.written is None else task.written(scenes, exposed)
+
+
+def _light(task: Task, scenes: Any, drawn: Sequence[Any], shape: tuple[int, int]) -> torch.Tensor:
+    once = {id(scene): scene for scene in drawn}
+    if len(once) == len(drawn):
+        return task.render(scenes, shape)
+    place = {key: n for n, key in enumerate(once)}
+    return task.render(columns(list(once.values())), shape)[torch.tensor([place[id(scene)] for scene in drawn])]
 
 
 def make_frame(task: Task, seed: int, index: int, shape: tuple[int, int] | None = None) -> Frame:

@@ -125,6 +125,12 @@ def rods(name: str, cell: Array, reach: int = 24) -> tuple[Array, Array]:
     return nearest, count[:RODS]
 
 
+def rods_apart(name: str, most: int = 14) -> tuple[tuple[float, float], ...]:
+    """(|G| x nearest distance, how many share it) of a lattice's nearest rods but the one at 0."""
+    places, count = rods(name, layer(name, 1.0))
+    return tuple((float(q), float(n)) for q, n in zip(places[1 : most + 1], count[1 : most + 1].sum(1), strict=True))
+
+
 def structure(name: str, orders: Array, turns: Array, layers: int) -> Array:
     """|sum over layers|^2 / layers^2 on the rods (h, k) [N, 2] where q_z x the layers' height is 2 pi `turns` [N]."""
     kind, n = LAYERINGS[name], np.arange(layers)

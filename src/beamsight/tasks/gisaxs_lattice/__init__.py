@@ -1,0 +1,47 @@
+"""On which lattice do the nanoparticles sit?
+
+Patterns at grazing incidence of films of particles on one of seven lattices, with the named plane in the surface: in-plane powders,
+and finite crystals; or of anything else, which is none of them. What no pattern can tell is doubtful.
+"""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+from numpy.random import Generator
+
+from beamsight.physics.crystals import NAMES, rods_apart
+from beamsight.recipe import Recipe
+from beamsight.targets import OneOf
+from beamsight.task import Task
+from beamsight.tasks.gisaxs_lattice.films import block, draw_beyond, draw_paper, layered, single
+from beamsight.tasks.gisaxs_lattice.looking import detector
+from beamsight.tasks.gisaxs_lattice.none import none
+from beamsight.tasks.gisaxs_lattice.scene import Pattern, place
+from beamsight.tasks.gisaxs_lattice.taking import ANSWERS, label, render, written
+
+__all__ = ["TASK", "draw", "draw_beyond", "draw_paper"]
+
+NONE_SHARE, POWDERS, BLOCKS = 0.17, 0.56, 0.36  # of all frames; of those on a lattice
+
+
+def draw(rng: Generator) -> Pattern:
+    """Any film of any lattice, or none."""
+    if rng.random() < NONE_SHARE:
+        return none(rng)
+    name, kind = NAMES[int(rng.integers(len(NAMES)))], rng.random()
+    if kind < POWDERS:
+        return layered(rng, name)
+    return block(rng, name) if kind < POWDERS + BLOCKS else single(rng, name)
+
+
+TASK = Task(
+    "gisaxs-lattice", "On which lattice do the nanoparticles sit?", OneOf(ANSWERS), (128, 128), draw, place, render, detector, label,
+    written=written, rods={name: rods_apart(name) for name in NAMES}, views=("decades",),
+    recipe=Recipe(view="decades", network="comparing", size=128, batch=63, steps=12000, learning_rate=2e-3, warmup=300, mirror=True,
+                  rotate=True, exposures=3, validate_every=1000, validation=2000, patience=0),
+    references=(
+        "D. Ushizima et al., New York Scientific Data Summit (2016): lattices from GISAXS patterns, case III",
+        "S. Chourou et al., J. Appl. Cryst. 46, 1781 (2013): HipGISAXS",
+    ),
+)  # fmt: skip

@@ -1,0 +1,143 @@
+"""Drawing films of the seven lattices: powders of layers, blocks at every azimuth, and crystals along one."""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from beamsight.physics import films
+from beamsight.physics.crystals import NAMES
+from beamsight.physics.draws import log_uniform
+from beamsight.physics.films import Film
+from beamsight.physics.formfactors import BALL, ROUND, SQUARE
+from beamsight.tasks.gisaxs_lattice.looking import Numbers, computed, looked_at
+from beamsight.tasks.gisaxs_lattice.scene import Pattern
+
+# What one azimuth tells of a lattice, whatever its spacing against its particles, is its shadow along the beam: these alone have
+# one of their own (azimuth of the crystal, rad), the two close packings from three layers on.
+OWN_SHADOW = {"FCC100": np.pi / 4, "FCC111": 0.0, "HCP": 0.0}
+FEWEST_LAYERS = 3  # that tell FCC 111 from HCP
+
+
+def particle(rng: Generator, diameter_m: float, spacing_m: float) -> Numbers:
+    """Balls, cylinders, cones, boxes and pyramids within a sphere of that diameter; how sizes and places vary."""
+    shape = int(rng.choice([BALL, ROUND, SQUARE], p=[0.6, 0.2, 0.2]))
+    numbers: Numbers = {"shape": shape, "radius_m": diameter_m / 2}
+    if shape == BALL:
+        numbers["tall"] = 1.0 if rng.random() < 0.8 else rng.uniform(0.55, 1)
+    else:
+        # The sphere about a body of half width w and half height w t goes through its corners.
+        tall, corner = rng.uniform(0.6, 1.2), 2.0 if shape == SQUARE else 1.0
+        numbers |= {"radius_m": diameter_m / 2 / np.sqrt(corner + tall**2), "tall": tall}
+        numbers["taper"] = rng.uniform(0.1, 0.5) if rng.random() < 0.5 else 0.0
+    numbers["spread"] = rng.uniform(0, 0.12) if rng.random() < 0.8 else 0.0
+    numbers["disorder_m"] = spacing_m * rng.uniform(0, 0.07) if rng.random() < 0.8 else 0.0
+    numbers["strewn"] = rng.uniform(0, 0.6) if rng.random() < 0.3 else 0.0
+    return numbers
+
+
+def within(rng: Generator, film: Film, height_m: float, wave_m: float) -> Numbers:
+    """Particles in air, or in a film of polymer that holds them."""
+    if rng.random() > 0.25:
+        return {"base_m": rng.uniform(0, 5e-9) if rng.random() < 0.2 else 0.0}
+    scale = (wave_m / 1.24e-10) ** 2
+    return {
+        "film_m": height_m + 2 * film.radius_m * film.tall + rng.uniform(1e-9, 2e-8),
+        "film_delta": rng.uniform(1.8e-6, 3e-6) * scale, "film_beta": rng.uniform(2e-9, 1e-8) * scale,
+    }  # fmt: skip
+
+
+def layered(rng: Generator, name: str) -> Pattern:
+    """An in-plane powder of domains of layers."""
+    diameter = log_uniform(rng, 7e-9, 3e-8)
+    spacing = diameter * (rng.uniform(1, 1.6) if rng.random() < 0.85 else rng.uniform(1.6, 2.5))
+    layers = int(rng.integers(2, films.LAYERS + 1))
+    stretch = tuple(1 + rng.normal(0, [0.006, 0.006, 0.015]))
+    numbers = looked_at(rng, 2 * np.pi / spacing * rng.uniform(2, 5.5))
+    film = films.powder(name, spacing, layers, stretch, **particle(rng, diameter, spacing))  # type: ignore[arg-type]
+    numbers |= within(rng, film, (layers - 1) * film.layer_m, numbers["wavelength_m"])
+    order = {"domain_m": spacing * log_uniform(rng, 5, 40), "gaussian": int(rng.random() < 0.3)}
+    if rng.random() < 0.3:
+        order["paracrystal"] = rng.uniform(0.02, 0.07)
+    clear = int(name not in ("FCC111", "HCP") or layers >= FEWEST_LAYERS)
+    return pattern(film, name, **numbers, **order, clear=clear)
+
+
+def block(rng: Generator, name: str) -> Pattern:
+    """Blocks with free edges at every azimuth, as programs compute them."""
+    diameter = rng.uniform(9e-9, 2.1e-8)
+    lengths = tuple(rng.uniform(2.2e-8, 1.1e-7, 3))
+    return _block(rng, name, diameter, lengths, tuple(int(n) for n in rng.integers(9, 21, 3)), rng.uniform(0.6, 1.5))
+
+
+def _block(
+    rng: Generator, name: str, diameter_m: float, lengths_m: Any, cells: Any, reach_per_nm: float, clean: bool = False
+) -> Pattern:
+    numbers = looked_at(rng, 1e9 * reach_per_nm) | computed(rng)
+    numbers["incidence_rad"] = np.radians(rng.uniform(0.08, 0.3))
+    film = films.turned(name, lengths_m, cells, radius_m=diameter_m / 2)
+    # Order that decays over a row / sqrt 2 has rods as wide as the row's main peak; steps in azimuth and pixels widen them.
+    order = np.linalg.norm(film.cell_m[:2, :2], axis=1) * film.cells[:2] / 2**0.5 * rng.uniform(0.3, 1)
+    if rng.random() < 0.3 and not clean:
+        numbers |= {"spread": rng.uniform(0, 0.1), "disorder_m": film.spacing_m * rng.uniform(0, 0.05)}
+    clear = int(not leans_as_another(name, lengths_m))
+    return pattern(film, name, **numbers, domain_m=float(order.min()), area_m2=_area(film), clear=clear)
+
+
+def leans_as_another(name: str, lengths_m: tuple[float, float, float]) -> bool:
+    """Whether edges so nearly equal make of the published HCP, one particle a cell, what FCC 111 is."""
+    return name == "HCP" and max(lengths_m) < 1.2 * min(lengths_m)
+
+
+def _area(film: Film) -> float:
+    return float(abs(np.linalg.det(film.cell_m[:2, :2]))) or 1.0
+
+
+def single(rng: Generator, name: str) -> Pattern:
+    """One finite crystal with a principal direction along the beam."""
+    diameter = log_uniform(rng, 8e-9, 2.5e-8)
+    spacing = diameter * rng.uniform(1, 1.6)
+    cells = tuple(int(n) for n in (*rng.integers(10, 20, 2), rng.integers(2, 10)))
+    own = name in OWN_SHADOW and rng.random() < 0.85
+    azimuth = OWN_SHADOW[name] if own else float(rng.choice([0, np.pi / 4, np.pi / 2]))
+    numbers = looked_at(rng, 2 * np.pi / spacing * rng.uniform(2, 5.5))
+    numbers |= {"azimuth_rad": azimuth + rng.normal(0, 0.012)}
+    film = films.crystal(name, spacing, cells, (1, 1, 1 + rng.normal(0, 0.015)), **particle(rng, diameter, spacing))  # type: ignore[arg-type]
+    top = (cells[2] - 1) * film.cell_m[2, 2] + film.site_m[:, 2].max()
+    numbers |= within(rng, film, float(top), numbers["wavelength_m"])
+    return pattern(film, name, **numbers, clear=int(own))
+
+
+def pattern(film: Film, name: str, **numbers: Any) -> Pattern:
+    """The film with other numbers."""
+    known = {f.name: getattr(film, f.name) for f in fields(Film)}
+    return Pattern(**(known | numbers), truth=NAMES.index(name))
+
+
+def draw_paper(rng: Generator) -> Pattern:
+    """A scene as Ushizima et al. (2016) have them: 10-19 cells of 25-105 nm, particles of 10-20 nm; photons, as they come."""
+    name = NAMES[int(rng.integers(len(NAMES)))]
+    lengths, cells = tuple(rng.uniform(2.5e-8, 1.05e-7, 3)), tuple(int(n) for n in rng.integers(10, 20, 3))
+    return _published(rng, _block(rng, name, rng.uniform(1e-8, 2e-8), lengths, cells, rng.uniform(0.9, 1.1), True))
+
+
+def draw_beyond(rng: Generator) -> Pattern:
+    """The same with particles, edges and numbers of cells that no training has."""
+    name = NAMES[int(rng.integers(len(NAMES)))]
+    lengths, cells = tuple(rng.uniform(1.12e-7, 1.4e-7, 3)), tuple(int(n) for n in rng.integers(21, 26, 3))
+    return _published(rng, _block(rng, name, rng.uniform(2.2e-8, 2.6e-8), lengths, cells, rng.uniform(0.9, 1.1), True))
+
+
+def _published(rng: Generator, scene: Pattern) -> Pattern:
+    """One half of the pattern above a dark edge, counts."""
+    side = scene.side_rad * scene.cover_x * (1 - scene.beam_x)
+    numbers = {f.name: getattr(scene, f.name) for f in fields(Pattern)}
+    horizon = rng.uniform(0.85, 0.9)
+    numbers |= {"side_rad": side, "beam_x": 0.005, "beam_y": horizon + np.tan(scene.incidence_rad) / side, "cover_y": 1.0,
+                "cover_x": 1.0, "turns": 0, "decades": 0.0, "lattice_ph": log_uniform(rng, 20, 2000)}  # fmt: skip
+    return Pattern(**numbers)
