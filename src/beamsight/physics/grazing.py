@@ -109,7 +109,8 @@ def heights(s: Columns) -> tuple[torch.Tensor, torch.Tensor]:
     n = torch.arange(LAYERS)
     half, single = (s.base_m + s.radius_m * s.tall)[:, 0], s.single[:, 0] > 0
     top = ((s.cells - 1) * s.cell_m[..., 2].abs()).sum(1)[:, None]
-    powder, block = half + n * s.layer_m[:, 0], half + n / (LAYERS - 1) * top
+    # Layers that are not there lie with the last one: above the film, waves that fade in it would be no numbers.
+    powder, block = half + n.minimum(s.layers[:, 0] - 1) * s.layer_m[:, 0], half + n / (LAYERS - 1) * top
     return torch.where(single, block, powder), (single | (n < s.layers[:, 0])).float()
 
 

@@ -13,6 +13,7 @@ from beamsight.detector import Exposed, offsets
 from beamsight.physics import gisaxs
 from beamsight.physics.columns import Columns, any_of, chosen
 from beamsight.physics.crystals import NAMES
+from beamsight.physics.visibility import CONTRAST
 from beamsight.tasks.gisaxs_lattice.scene import RINGS, SPOTS
 
 ANSWERS = (*NAMES, "none")
@@ -91,13 +92,14 @@ def label(patterns: Columns, exposed: Exposed) -> torch.Tensor:
 
 
 def standing_out(patterns: Columns, exposed: Exposed) -> torch.Tensor:
-    """[B] sum over pixels of (c^2 / variance, at most MOST): c how far the light stands out of that over AROUND px, away from the
-    specular and the direct beam. An ideal observer's d'^2 of whatever is no smooth background."""
+    """[B] sum over pixels of (c^2 / variance, at most MOST): c how far the light stands out of that over AROUND px, where that is
+    5 % or more, away from the specular and the direct beam. An ideal observer's d'^2 of whatever is no smooth background."""
     light, shape = exposed.photons, (exposed.photons.shape[1], exposed.photons.shape[2])
     usable = exposed.usable.expand(light.shape).float()
     share = avg_pool2d(usable[:, None], AROUND, 1, AROUND // 2)[:, 0].clamp(min=1e-6)
     near = avg_pool2d((light * usable)[:, None], AROUND, 1, AROUND // 2)[:, 0] / share
     each = ((light - near) ** 2 * exposed.area / (light + exposed.variance + 1e-9)).clamp(max=MOST)
+    each = each * ((light - near).abs() >= CONTRAST * light)
     return (each * usable * _off_beams(patterns, exposed.centres, shape)).sum((1, 2))
 
 
