@@ -69,6 +69,20 @@ class Pictures(Sequence[Frame]):
         return frame_of(picture(self.data.clean[number]), f"picture/{number:06d}", self.data.names[number])
 
 
+@dataclass(frozen=True)
+class Photons(Sequence[Frame]):
+    """The frames of a dataset, with the noise of photons in every other one."""
+
+    data: Dataset
+
+    def __len__(self) -> int:
+        return len(self.data.names)
+
+    def __getitem__(self, number: Any) -> Any:
+        images = self.data.noisy if number % 2 else self.data.clean
+        return frame_of(images[number], f"photons/{number:06d}", self.data.names[number])
+
+
 def drawn_as(task: Task, draw: Callable[[Generator], Any]) -> Task:
     """The task with scenes of another kind."""
     return replace(task, draw=draw, run=None)

@@ -24,7 +24,7 @@ from beamsight.recipe import Recipe
 from beamsight.targets import OneOf
 from beamsight.task import Task
 from beamsight.train import train
-from gisaxs_frames import SIDE, Dataset, Pictures, drawn_as, frame_of, picture
+from gisaxs_frames import SIDE, Dataset, Photons, Pictures, frame_of, picture
 from gisaxs_scores import Said, said_of
 from gisaxs_sets import Asked
 from noise import probabilities
@@ -55,14 +55,14 @@ def table_vi(task: Task, learn: Dataset, folder: Path, seed: int, steps: int) ->
     return Learnt(train(alone, folder, recipe, frames=Pictures(learn)), alone)
 
 
-def ours(task: Task, draw: Any, folder: Path, seed: int, steps: int, size: int) -> Learnt:
-    """Our network by the task's own recipe, on frames of those scenes that are simulated as it goes."""
+def ours(task: Task, learn: Dataset, folder: Path, seed: int, steps: int) -> Learnt:
+    """Our network and view by the task's own recipe, on the photons of the scenes that the others learn from."""
     recipe = replace(
-        task.recipe, seed=seed, steps=steps, size=size, warmup=min(task.recipe.warmup, steps // 4),
-        validate_every=max(1, steps // 6), validation=500, patience=0, max_hours=0.0,
+        task.recipe, seed=seed, steps=steps, size=SIDE, warmup=min(100, steps), validate_every=max(1, steps // 6), validation=500,
+        patience=0, max_hours=0.0, rotate=False, mirror=False,
     )  # fmt: skip
-    alone = replace(drawn_as(task, draw), recipe=recipe)
-    return Learnt(train(alone, folder, recipe), alone)
+    alone = replace(task, name="lattices-photons", target=OneOf(LATTICES), run=None, written=None, recipe=recipe)
+    return Learnt(train(alone, folder, recipe, frames=Photons(learn)), alone)
 
 
 def as_pictures(asked: Sequence[Asked]) -> list[Frame]:

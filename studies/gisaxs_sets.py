@@ -28,6 +28,8 @@ DATA = Path(os.environ.get("BEAMSIGHT_DATA", ROOT.parent / "shared" / "data"))
 NONE = "none"
 # What the names of HipGISAXS's files begin with.
 PUBLISHED = {"bcc_100": "BCC100", "bcc_110": "BCC110", "cubic_100": "Cubic100", "fcc_100": "FCC100", "hcp_none": "HCP"}
+# Those of either plane were computed with the same edges: the distances in their Fourier transforms are those of (1/2, 1/2, 1/2).
+SAME_EDGES = {"BCC100": ("BCC110",), "BCC110": ("BCC100",)}
 # What the measured images show, none of them a film of particles on a lattice. Doubtful ones say why they are none.
 MEASURED = {
     "07_dioptas_ceo2_pilatus1m": "powder rings",
@@ -74,7 +76,7 @@ def hipgisaxs(root: Path = DATA) -> Iterator[Asked]:
         name = named(path.name)
         with Image.open(path) as picture:
             image = np.asarray(picture.convert("L"), np.float32)
-        yield Asked(_plain(image, path.stem), name, (), "HipGISAXS", path.stem.split("__")[0])
+        yield Asked(_plain(image, path.stem), name, SAME_EDGES.get(name, ()), "HipGISAXS", path.stem.split("__")[0])
 
 
 def named(file: str) -> str:

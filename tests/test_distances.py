@@ -22,7 +22,16 @@ SPACING_M, SIDE, SIDE_RAD = 1.43e-8, 256, 0.045
 
 def frame(name: str, turns: int = 0) -> Frame:
     film = films.powder(
-        name, SPACING_M, 5, radius_m=6e-9, domain_m=2e-7, spread=0.05, lattice_ph=200.0, side_rad=SIDE_RAD, beam_y=0.97, beam_x=0.4
+        name,
+        SPACING_M,
+        5,
+        radius_m=6e-9,
+        domain_m=2e-7,
+        spread=0.05,
+        lattice_ph=200.0,
+        side_rad=SIDE_RAD,
+        beam_y=0.97,
+        beam_x=0.4,
     )
     image = np.random.default_rng(1).poisson(render(columns([film]), (SIDE, SIDE))[0].numpy()).astype(np.float32)
     y, x = 0.97 * SIDE - 0.5, 0.4 * SIDE - 0.5

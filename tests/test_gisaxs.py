@@ -170,5 +170,7 @@ def test_a_crystal_in_a_thick_film_that_swallows_light_ends_in_numbers(name: str
 
 def test_a_thin_film_that_swallows_light_ends_in_numbers() -> None:
     """Of twelve layers that a film may have, two are there: the others would lie far above it."""
-    film = powder("Cubic100", 4.3e-8, 2, radius_m=1.35e-8, film_m=6.9e-8, film_delta=5.9e-6, film_beta=2.2e-8, incidence_rad=2.7e-3)
+    film = powder(
+        "Cubic100", 4.3e-8, 2, radius_m=1.35e-8, film_m=6.9e-8, film_delta=5.9e-6, film_beta=2.2e-8, incidence_rad=2.7e-3
+    )
     assert np.isfinite(light(replace(film, spread=0.07, side_rad=0.022))).all()

@@ -138,7 +138,7 @@ def test_scenes_exposed_several_times_are_rendered_once(monkeypatch: pytest.Monk
 
 
 def test_the_view_shows_counts_and_pictures_alike() -> None:
-    """What stands out of its neighbourhood hardly depends on the scale that brings it; a beam that outshines all moves nothing."""
+    """What stands out hardly depends on the scale that brings it; a beam that outshines all moves little."""
     scene = replace(layered(default_rng(11), "FCC100"), lattice_ph=1e4, decades=0.0, turns=0, cover_y=1.0, cover_x=1.0)
     _, plain = taken([scene])
     _, picture = taken([replace(scene, decades=6.0)])

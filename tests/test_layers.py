@@ -16,7 +16,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "beamsight"
 
 # The layer of every module. A module imports from lower layers; the exceptions are named below.
 LAYERS = {
-    "errors": 0, "frame": 0, "targets": 0, "noise": 0, "physics": 0, "bessel": 0, "contrast": 0,
+    "errors": 0, "frame": 0, "targets": 0, "noise": 0, "physics": 0, "bessel": 0, "contrast": 0, "patterson": 0,
     "detector": 1, "views": 1, "fourier_bessel": 1, "recipe": 1,
     "sources": 1, "addresses": 1, "children": 1, "child": 1, "readers": 1, "stack": 1, "wire": 1,
     "hdf5": 1, "hdf5_meta": 1, "hdf5_find": 1, "images": 1, "tables": 1, "masks": 1, "gaps": 1, "geometry_files": 1, "archive": 1,
@@ -46,6 +46,7 @@ NEEDS_TORCH = {
     "detector",
     "views",
     "contrast",
+    "patterson",
     "bessel",
     "fourier_bessel",
     "simulating",

@@ -47,7 +47,7 @@ def _along(frame: Frame, rods: Sequence[tuple[float, float]], axis: int) -> tupl
     if len(profile) < 8 or not profile.any():
         return None
     place, number = (np.array(v) for v in zip(*rods, strict=True))
-    q = (np.arange(len(profile)) + 0.5) * step
+    q = np.asarray((np.arange(len(profile)) + 0.5) * step, np.float64)
     tried = np.geomspace(place[0] / (0.9 * q[-1]), place[0] / (NEAREST_PX * step), STEPS)
     like = np.array([_likeness(q, profile, place / d, number, step) for d in tried])
     best = float(tried[like.argmax()])
@@ -61,7 +61,12 @@ def _along(frame: Frame, rods: Sequence[tuple[float, float]], axis: int) -> tupl
 def _profile(frame: Frame, axis: int) -> tuple[float, Floats]:
     """The width of a bin in rad/m, one pixel's, and over bins of q in the surface how far pixels stand out of their row."""
     g = frame.geometry
-    pixel, wave, far, (cy, cx) = float(g.pixel_m or 1), float(g.wavelength_m or 1), float(g.distance_m or 1), g.centre_px or (0, 0)
+    pixel, wave, far, (cy, cx) = (
+        float(g.pixel_m or 1),
+        float(g.wavelength_m or 1),
+        float(g.distance_m or 1),
+        g.centre_px or (0, 0),
+    )
     image, mask = (frame.image, frame.mask) if axis == 0 else (frame.image.T, frame.mask.T)
     up, across = ((np.arange(n) - c) * pixel / far for n, c in zip(image.shape, (cy, cx) if axis == 0 else (cx, cy), strict=True))
     total = np.sqrt(1 + up[:, None] ** 2 + across[None] ** 2)

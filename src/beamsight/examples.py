@@ -78,7 +78,7 @@ def simulate(
 
 
 def simulated(task: Task, size: int, seed: int, indices: Sequence[int], exposures: int = 1) -> Examples:
-    """The examples of those numbers, `size` pixels square; `exposures` that follow one another are of one scene, that of the first."""
+    """The examples of those numbers, `size` pixels square; `exposures` that follow one another are of the first one's scene."""
     drawn = None if exposures == 1 else _exposed_often(task, seed, indices, exposures)
     made = make_batch(task, seed, indices, (size, size), drawn=drawn)
     centres = [_centre(task.place(scene, (size, size)).centre_px) for scene in made.scenes]

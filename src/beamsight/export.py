@@ -52,7 +52,7 @@ from beamsight.spots import Spots, any_in_tile
 from beamsight.targets import OneOf, Target
 from beamsight.task import Task, find_task
 from beamsight.train import every_other
-from beamsight.views import DECADES, build_view
+from beamsight.views import DECADES, PATTERSON, build_view
 
 OPSET = 18
 FOLDED = 2048  # numbers of a constant that may be computed beforehand
@@ -62,7 +62,7 @@ FEWEST_RUNS, FRAMES_A_RUN = 8, 20  # runs that tell what is normal: at least, an
 CENTRES = 1000  # of those chosen, how many tell how well centres are found
 BATCH = 32
 # Views of models that say so where they are not sure.
-UNSURE = ("contrast", DECADES)
+UNSURE = ("contrast", DECADES, PATTERSON)
 # Packages whose versions the card notes.
 NOTED = ("torch", "onnx", "openvino", "numpy")
 # The largest difference in a calibrated probability between graph and eager network that is let through: of the order of
@@ -98,9 +98,7 @@ def export(run: str | Path, out: str | Path, task: Task | None = None, chosen: i
         "centre": _centres(whole, task, recipe, min(chosen, CENTRES)),
         "places": _places(whole, task, recipe, min(chosen, CENTRES)),
         "normal": normal_runs(task, recipe.seed, max(FEWEST_RUNS, min(RUNS, chosen // FRAMES_A_RUN))),
-        "sure": sure_from(task.target, probability, truth)
-        if recipe.view in UNSURE and isinstance(task.target, OneOf)
-        else 0.0,
+        "sure": sure_from(task.target, probability, truth) if recipe.view in UNSURE and isinstance(task.target, OneOf) else 0.0,
         "calibration": {"scale": scale.tolist(), "shift": shift.tolist(), "frames": len(truth)},
         "difference": differences,
         "scores": _scores(whole, task, recipe, scale, shift, limits, scored),

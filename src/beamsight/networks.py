@@ -11,11 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from beamsight.baselines import VGG, AlexNet, HitNet, LatticeNet, TileNet
-from beamsight.blocks import Residual, halve
+from beamsight.blocks import Residual, convolve, halve
 from beamsight.errors import BeamsightError
 from beamsight.joint import EMBEDDING, Joint
 from beamsight.spots import Spots, expected, tiles
-from beamsight.views import DECADES, struck
+from beamsight.views import DECADES, PATTERSON, struck
 
 
 def build_network(name: str, channels: int, width: int, view: str = "image", size: int = 256) -> nn.Module:
@@ -35,34 +35,27 @@ def build_network(name: str, channels: int, width: int, view: str = "image", siz
         if view != "counts":
             raise BeamsightError(f"the network {name} sees counts as they are, not {view!r}; choose --view counts")
         return SEEING_COUNTS[name](channels, width)
-    if view not in ("image", DECADES):
+    if view not in ("image", DECADES, PATTERSON):
         raise BeamsightError(f"the network {name} sees the image alone, not {view!r}; choose --view image or --network joint")
     return NETWORKS[name](channels, width)
 
 
 class Compact(nn.Module):
-    """Halvings with residual blocks, `blocks` after each to as many channels as `widths` say, then attention over the coarsest grid,
-    where global symmetry is decided.
+    """Five halvings with residual blocks, then attention over the coarsest grid, where global symmetry is decided.
 
-    Pooled by mean (how much of the image) and by maximum (is there one spot at all). By default no block at 1/2 size: there it
+    Pooled by mean (how much of the image) and by maximum (is there one spot at all). No block at 1/2 size: there it
     would cost a third of all time.
     """
 
-    def __init__(
-        self,
-        channels: int,
-        width: int,
-        widths: tuple[int, ...] = (16, 32, 64, 128, 160),
-        blocks: tuple[int, ...] = (0, 2, 1, 2, 1),
-        mixers: int = 1,
-    ) -> None:
+    def __init__(self, channels: int, width: int) -> None:
         super().__init__()
+        widths, blocks = (16, 32, 64, 128, 160), (0, 2, 1, 2, 1)
         stages, previous = [], channels
         for w, n in zip(widths, blocks, strict=True):
             stages += [halve(previous, w), *(Residual(w) for _ in range(n))]
             previous = w
         self.stages = nn.Sequential(*stages)
-        self.mixer = nn.Sequential(*(Mixer(previous) for _ in range(mixers))) if mixers > 1 else Mixer(previous)
+        self.mixer = Mixer(previous)
         self.embed = nn.Sequential(nn.Linear(2 * previous, EMBEDDING), nn.ReLU())
         self.head = nn.Linear(EMBEDDING, width)
 
@@ -74,10 +67,27 @@ class Compact(nn.Module):
         return self.head(embedding), embedding
 
 
-def comparing(channels: int, width: int) -> nn.Module:
-    """A compact network that halves four times only: where lines of a pattern lie against one another is told on a finer grid,
-    by attention that is asked twice."""
-    return Compact(channels, width, (32, 64, 96, 192), (0, 2, 2, 2), 2)
+class Comparing(nn.Module):
+    """For log-polar power spectra, where the same lattice at another scale is the same picture shifted.
+
+    Three halvings with residual blocks, then attention among places, pooled by mean and maximum.
+    """
+
+    def __init__(self, channels: int, width: int) -> None:
+        super().__init__()
+        self.stages = nn.Sequential(
+            convolve(channels, 32), nn.ReLU(), halve(32, 64), Residual(64), Residual(64),
+            halve(64, 112), Residual(112), Residual(112), halve(112, 192), Residual(192),
+        )  # fmt: skip
+        self.mixer = Mixer(192)
+        self.embed = nn.Sequential(nn.Linear(2 * 192, EMBEDDING), nn.ReLU())
+        self.head = nn.Linear(EMBEDDING, width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[N C R A] to logits [N T] and embedding [N 256]."""
+        grid = self.mixer(self.stages(x))
+        embedding = self.embed(torch.cat([grid.mean((2, 3)), grid.amax((2, 3))], 1))
+        return self.head(embedding), embedding
 
 
 class Whole(nn.Module):
@@ -130,7 +140,12 @@ class Mixer(nn.Module):
         return grid
 
 
-NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {"compact": Compact, "comparing": comparing, "alexnet": AlexNet, "vgg": VGG}
+NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {
+    "compact": Compact,
+    "comparing": Comparing,
+    "alexnet": AlexNet,
+    "vgg": VGG,
+}
 SEEING_COUNTS: dict[str, Callable[[int, int], nn.Module]] = {
     "hitnet": HitNet, "tilenet": TileNet, "latticenet": LatticeNet,
 }  # fmt: skip

@@ -13,19 +13,17 @@ from torch.nn.functional import avg_pool1d, avg_pool2d
 
 from beamsight.contrast import Contrast
 from beamsight.errors import BeamsightError
+from beamsight.patterson import SLIGHT, Decades, Patterson, standard
 
 # What an answer may rest on: the image, its Fourier-Bessel coefficients, the image and its rings, or all of these.
 VIEWS = ("image", "coefficients", "rings", "joint")
 # The same for what is small: how far each pixel stands out of its neighbourhood; or its counts as they are.
 LOCAL_VIEWS = ("contrast", "counts")
 # The same for patterns of many decades, which come as counts or as pictures of their logarithm.
-DECADES = "decades"
+DECADES, PATTERSON = "decades", "patterson"
 
 FLOOR = 0.01  # of the mean count: where the log turns linear, below what a display of two decades would show
 STRUCK, FAR_ABOVE, BESIDE = 12, 8, 0.25  # pixels; how often mean and spread of all others go into it; pairs a pixel
-SLIGHT = 1e-6  # keeps means over nothing finite
-LEAST, LINEAR = 1e-6, 0.03  # of the mean, and of the geometric mean: where logs of patterns of many decades turn linear
-AROUND, EVEN = (5, 21), 0.1  # px of the neighbourhoods; of the frame's spread, below which one is even
 
 RADII, SECTORS = 256, 96
 WINDOWS = (3, 9, 27)  # rings over which a profile is compared with thrice as many: thin rings, broad ones, halos
@@ -92,16 +90,8 @@ class LogCounts(nn.Module):
             faint = _fine(coarse - _near(coarse * share) / near) * mask
             level = torch.log1p(counts) * mask
             top = (counts >= 0.98 * counts.amax((1, 2), keepdim=True)).float() * mask
-            scaled = [_standard(image, mask, seen) for image in (picture, local, faint)]
+            scaled = [standard(image, mask, seen) for image in (picture, local, faint)]
             return torch.stack([*scaled, level / 4, mask, top], 1)
-
-
-def _standard(image: Tensor, mask: Tensor, seen: Tensor) -> Tensor:
-    """Mean 0 and spread 1 over the trusted pixels, a share `seen` of all; no outlier beyond 10, or one hot pixel would
-    hide the rest."""
-    mean = image.mean((1, 2), keepdim=True) / seen
-    spread = ((image * image).mean((1, 2), keepdim=True) / seen - mean * mean).clamp(min=SLIGHT).sqrt()
-    return ((image - mean) / spread).clamp(-10, 10) * mask
 
 
 def _near(coarse: Tensor) -> Tensor:
@@ -276,54 +266,15 @@ class Counts(nn.Module):
         return torch.where(mask > 0, counts.float(), 0.0)[:, None]
 
 
-class Decades(nn.Module):
-    """A pattern of any number of decades, counts or a picture of their logarithm: (counts [N H W], mask [N H W], 1 = trust) ->
-    [N 4 H W].
-
-    0 log(counts / g + 0.03), g the counts' geometric mean, which a specular beam does not move. 1 the same less its mean over 5 px
-    and 2 less that over 21 px, each over its own spread around there: what stands out of its neighbourhood looks the same whatever
-    the scale that brings it. 3 the mask. The first has mean 0 and spread 1. Untrusted pixels are 0 in all and enter no mean.
-    Computed in float32.
-    """
-
-    def shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """(C, h, w) of the view of a frame of (height, width) px."""
-        return (4, height, width)
-
-    def forward(self, counts: Tensor, mask: Tensor) -> Tensor:
-        """See the class."""
-        with torch.autocast(counts.device.type, enabled=False):
-            mask = mask.float()
-            counts = torch.where(mask > 0, counts.float(), 0.0).clamp(min=0.0)
-            seen = mask.mean((1, 2), keepdim=True).clamp(min=1e-6)
-            mean = (counts.mean((1, 2), keepdim=True) / seen).clamp(min=1e-30)
-            share = counts / mean
-            middle = ((torch.log(share + LEAST) * mask).mean((1, 2), keepdim=True) / seen).exp()
-            picture = _standard(torch.log(share / middle + LINEAR) * mask, mask, seen)
-            return torch.stack([picture, *(_stands_out(picture, mask, width) for width in AROUND), mask], 1)
-
-
-def _stands_out(picture: Tensor, mask: Tensor, width: int) -> Tensor:
-    """How far [N H W] pixels stand out of the trusted ones over `width` px around them, in spreads of these."""
-    share = _around(mask, width).clamp(min=SLIGHT)
-    mean = _around(picture * mask, width) / share
-    spread = (_around(picture * picture * mask, width) / share - mean * mean).clamp(min=0).sqrt()
-    return ((picture - mean) / (spread + EVEN)).clamp(-5, 5) * mask
-
-
-def _around(image: Tensor, width: int) -> Tensor:
-    # Along one side, then along the other: a wide square at once takes ten times as long.
-    rows = avg_pool2d(image[:, None], (1, width), 1, (0, width // 2), count_include_pad=False)
-    return avg_pool2d(rows, (width, 1), 1, (width // 2, 0), count_include_pad=False)[:, 0]
-
-
-View = LogCounts | Contrast | Counts | Decades
+View = LogCounts | Contrast | Counts | Decades | Patterson
 
 
 def build_view(name: str) -> View:
     """What the view of that name shows of the image itself; the network joins what lies around the beam. Raises BeamsightError,
     which lists the names."""
-    known: dict[str, Any] = {**dict.fromkeys(VIEWS, LogCounts), "contrast": Contrast, "counts": Counts, DECADES: Decades}
+    known: dict[str, Any] = {
+        **dict.fromkeys(VIEWS, LogCounts), "contrast": Contrast, "counts": Counts, DECADES: Decades, PATTERSON: Patterson,
+    }  # fmt: skip
     if name not in known:
         raise BeamsightError(f"no view is called {name!r}; choose one of {', '.join(known)}")
     view: View = known[name]()

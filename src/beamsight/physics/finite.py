@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 
 from beamsight.physics.columns import Columns, any_of, highest
@@ -36,7 +34,7 @@ def tilted_crystal(s: Columns, e: Exits) -> torch.Tensor:
     """[B H W] light of parallelepipeds of any faces; columns of Film."""
     grid = amplitudes_on_grid(s, e)
     mean, each = centred_amplitude(s, grid)
-    return _each(s, phases(s, e, each).block(s, e, s.azimuth_rad)) + with_disorder(s, e, grid, mean)
+    return _each(s, _tilted(s, e, each)) + with_disorder(s, e, grid, mean)
 
 
 def _each(s: Columns, wave: torch.Tensor) -> torch.Tensor:
@@ -60,35 +58,21 @@ def with_disorder(s: Columns, e: Exits, grid: Grid, mean: torch.Tensor) -> torch
     return on_grid(disordered(s, grid, mean, damping(s, grid)), e)[:, 0]
 
 
-class Phases(NamedTuple):
-    """What blocks of all azimuths share: of each term its amplitude and qz at the pixels, complex [B H W]."""
-
-    waves: list[torch.Tensor]
-    q_z: list[torch.Tensor]
-
-    def block(self, s: Columns, e: Exits, azimuth_rad: torch.Tensor) -> torch.Tensor:
-        """[B H W] amplitude of a parallelepiped with faces at any angle to the surface."""
-        in_plane = [along(e, s.cell_m[:, n], azimuth_rad) for n in range(3)]
-        sites = [along(e, s.site_m[:, n], azimuth_rad) for n in range(highest(s.site.sum(1), SITES))]
-        amplitude = torch.zeros_like(e.q_par, dtype=torch.complex64)
-        for wave, q_z in zip(self.waves, self.q_z, strict=True):
-            total: torch.Tensor | None = None
-            if len(sites) > 1:
-                total = sum(
-                    (s.site[:, n, None, None] * waved(turn + q_z * s.site_m[:, n, 2, None, None]) for n, turn in enumerate(sites)),
-                    torch.zeros(()),
-                )
-            for n, turn in enumerate(in_plane):
-                laue = ratio(turn + plain(s, q_z) * s.cell_m[:, n, 2, None, None], s.cells[:, n, None, None])
-                total = laue if total is None else total * laue
-            amplitude += wave * total
-        return amplitude
-
-
-def phases(s: Columns, e: Exits, each: torch.Tensor) -> Phases:
-    """See Phases; `each` from `centred_amplitude`."""
-    q_z = _pixel_q_z(s, e)
-    return Phases([_wave_on_grid(each[:, :, t], e) for t in range(4)], q_z)
+def _tilted(s: Columns, e: Exits, each: torch.Tensor) -> torch.Tensor:
+    """[B H W] amplitude of a parallelepiped with faces at any angle to the surface."""
+    in_plane = [along(e, s.cell_m[:, n], s.azimuth_rad) for n in range(3)]
+    sites = [along(e, s.site_m[:, n], s.azimuth_rad) for n in range(highest(s.site.sum(1), SITES))]
+    amplitude = torch.zeros_like(e.q_par, dtype=torch.complex64)
+    for t, q_z in enumerate(_pixel_q_z(s, e)):
+        total = torch.ones(())
+        if len(sites) > 1:  # a lone particle lies at the corner of its cell
+            total = torch.zeros(())
+            for n, turn in enumerate(sites):
+                total = total + s.site[:, n, None, None] * waved(turn + q_z * s.site_m[:, n, 2, None, None])
+        for n, turn in enumerate(in_plane):
+            total = total * ratio(turn + plain(s, q_z) * s.cell_m[:, n, 2, None, None], s.cells[:, n, None, None])
+        amplitude += _wave_on_grid(each[:, :, t], e) * total
+    return amplitude
 
 
 def _upright(s: Columns, e: Exits, grid: Grid, each: torch.Tensor) -> torch.Tensor:

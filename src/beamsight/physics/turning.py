@@ -65,9 +65,7 @@ def _stacked(s: Columns, grid: Grid, each: torch.Tensor, rods: torch.Tensor, tur
         wave = wave * ratio(step + q_z * s.cell_m[:, 2, 2, None, None], s.cells[:, 2, None, None])
         if sites > 1:
             heights = [s.site_m[:, n, 2, None, None] for n in range(sites)]
-            wave = wave * sum(
-                s.site[:, n, None, None] * waved(within[n] + q_z * z + 0j) for n, z in enumerate(heights)
-            )
+            wave = wave * sum(s.site[:, n, None, None] * waved(within[n] + q_z * z + 0j) for n, z in enumerate(heights))
         total = total + wave
     return total
 
@@ -75,8 +73,8 @@ def _stacked(s: Columns, grid: Grid, each: torch.Tensor, rods: torch.Tensor, tur
 def turned_block(s: Columns, e: Exits) -> torch.Tensor:
     """[B H W] light of parallelepipeds whose third edge lies in the surface and the others anywhere; columns of Film.
 
-    A row of N cells along c is in phase only where q c = 2 pi l: of the turn about the normal these azimuths remain, two an order,
-    each with N / (q c sin) of the light, sin of the angle between q and c.
+    A row of N cells along c is in phase only where q c = 2 pi l: of a turn about the normal these azimuths remain, two an
+    order, each with N / (q c sin) of the light, sin of the angle between q and c.
     """
     grid = amplitudes_on_grid(s, e)
     mean, each = centred_amplitude(s, grid)

@@ -1,7 +1,7 @@
 """On which lattice do the nanoparticles sit?
 
-Patterns at grazing incidence of films of particles on one of seven lattices, with the named plane in the surface: in-plane powders,
-and finite crystals; or of anything else, which is none of them. What no pattern can tell is doubtful.
+Patterns at grazing incidence of films of particles on one of seven lattices, with the named plane in the surface: in-plane
+powders, and finite crystals; or of anything else, which is none of them. What no pattern can tell is doubtful.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -36,10 +36,11 @@ def draw(rng: Generator) -> Pattern:
 
 
 TASK = Task(
-    "gisaxs-lattice", "On which lattice do the nanoparticles sit?", OneOf(ANSWERS), (128, 128), draw, place, render, detector, label,
-    written=written, rods={name: rods_apart(name) for name in NAMES}, views=("decades",),
-    recipe=Recipe(view="decades", network="comparing", size=128, batch=64, steps=12000, learning_rate=2e-3, warmup=300, mirror=True,
-                  rotate=True, exposures=4, validate_every=1000, validation=2000, patience=0),
+    "gisaxs-lattice", "On which lattice do the nanoparticles sit?", OneOf(ANSWERS), (96, 96),
+    draw, place, render, detector, label, written=written, rods={name: rods_apart(name) for name in NAMES},
+    views=("patterson", "decades"),
+    recipe=Recipe(view="patterson", network="comparing", size=96, batch=64, steps=12000, learning_rate=2e-3, warmup=300,
+                  mirror=True, rotate=True, exposures=4, validate_every=1000, validation=2000, patience=0),
     references=(
         "D. Ushizima et al., New York Scientific Data Summit (2016): lattices from GISAXS patterns, case III",
         "S. Chourou et al., J. Appl. Cryst. 46, 1781 (2013): HipGISAXS",

@@ -59,7 +59,7 @@ def layered(rng: Generator, name: str) -> Pattern:
     layers = int(rng.integers(2, films.LAYERS + 1))
     stretch = tuple(1 + rng.normal(0, [0.006, 0.006, 0.015]))
     numbers = looked_at(rng, 2 * np.pi / spacing * rng.uniform(2, 5.5))
-    film = films.powder(name, spacing, layers, stretch, **particle(rng, diameter, spacing))  # type: ignore[arg-type]
+    film = films.powder(name, spacing, layers, stretch, **particle(rng, diameter, spacing))
     numbers |= within(rng, film, (layers - 1) * film.layer_m, numbers["wavelength_m"])
     order = {"domain_m": spacing * log_uniform(rng, 5, 40), "gaussian": int(rng.random() < 0.3)}
     if rng.random() < 0.3:

@@ -82,7 +82,7 @@ def in_file(rng: Generator) -> Numbers:
 
 
 def computed(rng: Generator) -> Numbers:
-    """What a program computes instead of a detector: as many photons as there are decades of a picture, no light but the film's."""
+    """What a program computes instead of a detector: photons for as many decades, and no light but the film's."""
     numbers: Numbers = {"lattice_ph": log_uniform(rng, 1e4, 1e9), "turns": int(rng.integers(4)) if rng.random() < 0.15 else 0}
     for name in ("flat_ph", "air_ph", "rough_ph", "specular_ph", "direct_ph", "stop_rad", "specular_stop_rad", "bar_rad"):
         numbers[name] = 0.0

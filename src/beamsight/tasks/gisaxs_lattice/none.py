@@ -32,7 +32,7 @@ def disordered(rng: Generator) -> Pattern:
     diameter = log_uniform(rng, 7e-9, 3e-8)
     spacing = diameter * rng.uniform(1, 2)
     numbers = looked_at(rng, 2 * np.pi / spacing * rng.uniform(1.5, 5.5))
-    layers = int(rng.choice([1, 1, 1, rng.integers(2, 6)]))
+    layers = int(rng.integers(2, 6)) if rng.random() < 0.25 else 1
     film = films.powder("FCC111", spacing, layers, **particle(rng, diameter, spacing))
     if rng.random() < 0.6:
         # Order that ends within a neighbour or two: one broad peak, as of a liquid.
@@ -52,8 +52,8 @@ def grating(rng: Generator) -> Pattern:
     orders = np.arange(RODS)
     rod_count = np.zeros((RODS, CLASSES))
     rod_count[:, 0] = np.where(orders == 0, 1, 2) * (orders + 0.5)  # a powder of rods thins out as 1 / q; lines do not
-    wide = {"shape": int(rng.choice([1, 2])), "radius_m": period * rng.uniform(0.1, 0.35), "tall": rng.uniform(0.3, 2)}
-    film = films.powder("Cubic100", period, 1, **wide, taper=rng.uniform(0, 0.4))
+    wide: Numbers = {"shape": int(rng.choice([1, 2])), "radius_m": period * rng.uniform(0.1, 0.35), "tall": rng.uniform(0.3, 2)}
+    film = replace(films.powder("Cubic100", period, 1), **wide, taper=rng.uniform(0, 0.4))
     order = {"rod_q": 2 * np.pi / period * orders, "rod_count": rod_count, "domain_m": period * log_uniform(rng, 3, 60)}
     return pattern(film, "Cubic100", **numbers, **order)
 

@@ -25,8 +25,8 @@ class Pattern(Film):
 
     `truth` the number of its name, `clear` 0 where nothing can tell it; other things, tangents from the direct beam and photons a
     pixel: up to RINGS rings of `ring_rad`, `ring_ph`, relative width `ring_wide`, `ring_turned` by a wave of `ring_fold` turns
-    about `ring_angle`; up to SPOTS spots at `spot_up`, `spot_across` of `spot_ph` and radius `spot_rad`; diffuse light `diffuse_ph`
-    that falls as (1 + (r/`diffuse_rad`)^2)^(-`diffuse_power`/2); all `grazing` 1 behind the horizon.
+    about `ring_angle`; up to SPOTS spots at `spot_up`, `spot_across` of `spot_ph` and radius `spot_rad`; diffuse light
+    `diffuse_ph` that falls as (1 + (r/`diffuse_rad`)^2)^(-`diffuse_power`/2); all `grazing` 1 behind the horizon.
     The file: `turns` quarter turns, `cover_y`, `cover_x` shares of the frame that the detector covers, and with `decades` above 0
     an 8-bit picture of the logarithm over so many decades, without a mask.
     """

@@ -35,7 +35,10 @@ def render(patterns: Columns, shape: tuple[int, int]) -> torch.Tensor:
 
 def _made(s: Columns, shape: tuple[int, int]) -> torch.Tensor:
     light = gisaxs.render(s, shape)
-    return light + _others(s, shape) if any_of(_some_others(s)) else light
+    if (some := chosen(s, _some_others(s))) is not None:
+        rows, these = some
+        light[rows] += _others(these, shape)
+    return light
 
 
 def _some_others(s: Columns) -> torch.Tensor:
