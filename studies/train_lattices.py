@@ -2,9 +2,9 @@
 
     python studies/train_lattices.py OUT --scenes 30000 --hours 0.07 0.5
 
-OUT/pool keeps mean photons of training scenes; OUT/first learns from bright ones before detectors without fault, OUT/second goes
-on with all that detectors and files do to them. `beamsight export OUT/second FOLDER` makes the model, whose calibration and scores
-come from scenes that are none of these. Where all that hides a pattern is there from the beginning, little is learnt in an hour.
+OUT/pool keeps mean photons of training scenes; OUT/first learns from bright ones before detectors without fault, OUT/second
+goes on with all that detectors and files do to them. `beamsight export OUT/second FOLDER` makes the model, whose card
+comes from scenes that are none of these. Where all that hides a pattern is there from the beginning, little is learnt in an hour.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause

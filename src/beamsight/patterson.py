@@ -92,7 +92,7 @@ class Patterson(nn.Module):
         with torch.autocast(counts.device.type, enabled=False):
             power = spectrum(seen * _fading(seen.shape[2])[:, None] * _fading(seen.shape[3]))
             places = _places(power.shape[2]).to(power.device)
-            polar = grid_sample(power, places.expand(len(power), -1, -1, -1), padding_mode="border", align_corners=True)
+            polar = grid_sample(power, places.expand(power.shape[0], -1, -1, -1), padding_mode="border", align_corners=True)
             log = torch.log(polar / polar.mean((2, 3), keepdim=True).clamp(min=1e-12) + FAINT)
             log = log - log.mean((2, 3), keepdim=True)
             return log / (log.square().mean((2, 3), keepdim=True) + 1e-3).sqrt()
