@@ -95,7 +95,8 @@ class Patterson(nn.Module):
             polar = grid_sample(power, places.expand(power.shape[0], -1, -1, -1), padding_mode="border", align_corners=True)
             log = torch.log(polar / polar.mean((2, 3), keepdim=True).clamp(min=1e-12) + FAINT)
             log = log - log.mean((2, 3), keepdim=True)
-            return log / (log.square().mean((2, 3), keepdim=True) + 1e-3).sqrt()
+            spread: Tensor = (log.square().mean((2, 3), keepdim=True) + 1e-3).sqrt()
+            return log / spread
 
 
 def spectrum(images: Tensor) -> Tensor:
@@ -106,8 +107,8 @@ def spectrum(images: Tensor) -> Tensor:
     rows = [images @ part.T for part in across]
     cos, sin = ([down[n] @ part for part in rows] for n in (0, 1))
     # cos cos - sin sin and so on: the transform at (k, l), and with the other sign of the last at (k, -l).
-    plus = (cos[0] - sin[1]) ** 2 + (cos[1] + sin[0]) ** 2
-    minus = (cos[0] + sin[1]) ** 2 + (sin[0] - cos[1]) ** 2
+    plus: Tensor = (cos[0] - sin[1]) ** 2 + (cos[1] + sin[0]) ** 2
+    minus: Tensor = (cos[0] + sin[1]) ** 2 + (sin[0] - cos[1]) ** 2
     return (plus + minus) / 2
 
 
