@@ -164,7 +164,7 @@ def test_the_exported_graph_is_the_network(task: Task) -> None:
         np.testing.assert_allclose(a, b, atol=5e-3, rtol=5e-3)
 
 
-# Patterns of seven lattices in any file take some 500 steps of 64 bright ones before anything is learnt: `studies/train_lattices.py`.
+# Lattices take some 500 steps of 64 bright patterns before anything is learnt: `studies/train_lattices.py`.
 SLOW_TO_LEARN = pytest.mark.xfail(reason="nothing is learnt in 150 steps", run=False)
 LEARNT = [pytest.param(t, marks=SLOW_TO_LEARN if t.name == "gisaxs-lattice" else (), id=t.name) for t in TASKS]
 
