@@ -74,7 +74,9 @@ def test_the_mixer_knows_places() -> None:
 
 
 def test_an_unknown_network_is_named() -> None:
-    with pytest.raises(BeamsightError, match=r"'resnet'.*joint, spots, compact, comparing, alexnet, vgg, hitnet, tilenet, latticenet"):
+    with pytest.raises(
+        BeamsightError, match=r"'resnet'.*joint, spots, compact, comparing, alexnet, vgg, hitnet, tilenet, latticenet"
+    ):
         build_network("resnet", 1, 1)
 
 

@@ -36,14 +36,20 @@ class Decades(nn.Module):
     def forward(self, counts: Tensor, mask: Tensor) -> Tensor:
         """See the class."""
         with torch.autocast(counts.device.type, enabled=False):
-            mask = mask.float()
-            counts = torch.where(mask > 0, counts.float(), 0.0).clamp(min=0.0)
-            seen = mask.mean((1, 2), keepdim=True).clamp(min=1e-6)
-            mean = (counts.mean((1, 2), keepdim=True) / seen).clamp(min=1e-30)
+            counts, mask, seen, mean = trusted_counts(counts, mask)
             share = counts / mean
             middle = ((torch.log(share + LEAST) * mask).mean((1, 2), keepdim=True) / seen).exp()
             picture = standard(torch.log(share / middle + LINEAR) * mask, mask, seen)
             return torch.stack([picture, *(_stands_out(picture, mask, width) for width in AROUND), mask], 1)
+
+
+def trusted_counts(counts: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Counts [N H W], 0 where negative or not trusted; the mask as numbers; the share of trusted pixels and the mean count of
+    these [N 1 1]."""
+    mask = mask.float()
+    counts = torch.where(mask > 0, counts.float(), 0.0).clamp(min=0.0)
+    seen = mask.mean((1, 2), keepdim=True).clamp(min=1e-6)
+    return counts, mask, seen, (counts.mean((1, 2), keepdim=True) / seen).clamp(min=1e-30)
 
 
 def _stands_out(picture: Tensor, mask: Tensor, width: int) -> Tensor:

@@ -13,7 +13,7 @@ from torch.nn.functional import avg_pool1d, avg_pool2d
 
 from beamsight.contrast import Contrast
 from beamsight.errors import BeamsightError
-from beamsight.patterson import SLIGHT, Decades, Patterson, standard
+from beamsight.patterson import SLIGHT, Decades, Patterson, standard, trusted_counts
 
 # What an answer may rest on: the image, its Fourier-Bessel coefficients, the image and its rings, or all of these.
 VIEWS = ("image", "coefficients", "rings", "joint")
@@ -78,10 +78,7 @@ class LogCounts(nn.Module):
     def forward(self, counts: Tensor, mask: Tensor) -> Tensor:
         """See the class."""
         with torch.autocast(counts.device.type, enabled=False):
-            mask = mask.float()
-            counts = torch.where(mask > 0, counts.float(), 0.0).clamp(min=0.0)
-            seen = mask.mean((1, 2), keepdim=True).clamp(min=1e-6)
-            mean = (counts.mean((1, 2), keepdim=True) / seen).clamp(min=1e-30)
+            counts, mask, seen, mean = trusted_counts(counts, mask)
             picture = torch.log(counts / mean + FLOOR) * mask
             share = avg_pool2d(mask[:, None], 4) + SLIGHT
             near = _near(share)
