@@ -3,8 +3,9 @@
     python studies/train_lattices.py OUT --scenes 30000 --hours 0.07 0.5
 
 OUT/pool keeps mean photons of training scenes; OUT/first learns from bright ones before detectors without fault, OUT/second
-goes on with all that detectors and files do to them. `beamsight export OUT/second FOLDER` makes the model, whose card
-comes from scenes that are none of these. Where all that hides a pattern is there from the beginning, little is learnt in an hour.
+goes on, in two of three frames, with all that detectors and files do to them; with `--first src/beamsight/bundles/gisaxs_lattice`
+it goes on from the shipped model. `beamsight export OUT/second FOLDER` makes the model, whose card comes from scenes that are
+none of these. Where all that hides a pattern is there from the beginning, little is learnt in an hour.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -31,7 +32,7 @@ from beamsight.task import DETECTOR, SCENE, Task, columns, find_task
 from beamsight.tasks.gisaxs_lattice.scene import Pattern, place
 from beamsight.train import train
 
-SEED, VARIANTS, BRIGHT_PH = 0, 16, 1e3
+SEED, VARIANTS, BRIGHT, BRIGHT_PH = 0, 16, 5, 1e3
 NUMBERS = [f.name for f in fields(Pattern) if not isinstance(getattr(Pattern(0, 1e-8), f.name), np.ndarray)]
 
 
@@ -68,10 +69,10 @@ def make_pool(task: Task, folder: Path, scenes: int, parts: int = 2) -> None:
 
 @dataclass(frozen=True)
 class Pool(Sequence[Frame]):
-    """VARIANTS exposures of each scene of a pool, one after the other; `bright` ones before a detector without fault."""
+    """VARIANTS exposures of each scene of a pool, one after the other, the first `bright` of them before a faultless detector."""
 
     folder: Path
-    bright: bool
+    bright: int
 
     @cached_property
     def task(self) -> Task:
@@ -92,20 +93,29 @@ class Pool(Sequence[Frame]):
         return len(np.load(self.folder / "numbers.npy", mmap_mode="r")) * VARIANTS
 
     def __getitem__(self, number: Any) -> Any:
-        scene = self._scene(number // VARIANTS)
-        light, detector = torch.from_numpy(self.light[number // VARIANTS].copy())[None], self._detector(number)
-        if self.bright:
-            light = light * max(1.0, BRIGHT_PH / max(scene.lattice_ph, 1e-3))
-        shape = (light.shape[1], light.shape[2])
-        scenes, centre = columns([scene]), place(scene, shape).centre_px
-        exposed = expose(light, columns([detector]), torch.tensor([centre]), torch.tensor([number]))
-        exposed = self.task.written(scenes, exposed)  # type: ignore[misc]
-        truth = self.task.target.truth(self.task.label(scenes, exposed)[0].numpy())
-        return Frame(exposed.counts[0].numpy(), exposed.mask[0].numpy(), Geometry(shape), f"pool/{number}", truth)
+        return self.__getitems__([number])[0]
+
+    def __getitems__(self, numbers: Sequence[int]) -> list[Frame]:
+        """The frames of those numbers, exposed at once."""
+        scenes, detectors = [self._scene(n // VARIANTS) for n in numbers], [self._detector(n) for n in numbers]
+        light = torch.from_numpy(self.light[[n // VARIANTS for n in numbers]])
+        patterns, shape = columns(scenes), (light.shape[1], light.shape[2])
+        more = (BRIGHT_PH / patterns.lattice_ph.clamp(min=1e-3)).clamp(min=1)
+        light = torch.where(torch.tensor([self._bright(n) for n in numbers])[:, None, None], light * more, light)
+        centres = torch.tensor([place(s, shape).centre_px for s in scenes])
+        exposed = self.task.written(patterns, expose(light, columns(detectors), centres, torch.tensor(numbers)))  # type: ignore[misc]
+        truths = [self.task.target.truth(row) for row in self.task.label(patterns, exposed).numpy()]
+        rows = zip(exposed.counts.numpy(), exposed.mask.numpy(), numbers, truths, strict=True)
+        return [Frame(counts, mask, Geometry(shape), f"pool/{n}", truth) for counts, mask, n, truth in rows]
+
+    def _bright(self, number: int) -> bool:
+        return number % VARIANTS < self.bright
 
     def _detector(self, number: int) -> Detector:
         rng = default_rng([SEED, number, DETECTOR])
-        return Detector(binning=2.0, spread_px=float(rng.uniform(0, 1))) if self.bright else self.task.detector(rng)
+        if self._bright(number):
+            return Detector(binning=2.0, spread_px=float(rng.uniform(0, 1)))
+        return self.task.detector(rng)
 
     def _scene(self, n: int) -> Pattern:
         values = dict(zip(NUMBERS, self.numbers[n].tolist(), strict=True))
@@ -118,7 +128,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--scenes", type=int, default=30_000)
-    parser.add_argument("--hours", type=float, nargs=2, default=[0.07, 0.5])
+    parser.add_argument("--hours", type=float, nargs=2, default=[0.07, 0.5], help="of OUT/first and OUT/second")
+    parser.add_argument("--first", type=Path, help="a run or model to go on from, in place of OUT/first")
     parser.add_argument("--part", type=int, help="renders this part of the pool alone")
     parser.add_argument("--parts", type=int, default=2)
     options = parser.parse_args()
@@ -128,10 +139,12 @@ def main() -> None:
         return
     make_pool(task, pool, options.scenes, options.parts)
     recipe = replace(task.recipe, steps=1_000_000, validate_every=1000, validation=1536, rotate=False)
-    easy = replace(recipe, max_hours=options.hours[0], warmup=100)
-    train(task, options.out / "first", easy, frames=Pool(pool, bright=True), ahead=2)
+    if options.first is None:
+        options.first = options.out / "first"
+        easy = replace(recipe, max_hours=options.hours[0], warmup=100)
+        train(task, options.first, easy, frames=Pool(pool, bright=VARIANTS), ahead=2)
     hard = replace(recipe, max_hours=options.hours[1], seed=1, warmup=100)
-    train(task, options.out / "second", hard, frames=Pool(pool, bright=False), ahead=2, first=options.out / "first")
+    train(task, options.out / "second", hard, frames=Pool(pool, bright=BRIGHT), ahead=2, first=options.first)
 
 
 if __name__ == "__main__":

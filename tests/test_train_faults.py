@@ -1,6 +1,7 @@
 """A training that is killed, stopped or runs out of room goes on as if nothing had been; what it said can be read back."""
 
 import multiprocessing
+import re
 import subprocess
 import sys
 import time
@@ -125,8 +126,9 @@ def test_curves_can_be_read_back(tmp_path: Path) -> None:
     assert told["learning rate"][6] == pytest.approx(0, abs=1e-9)
     assert 0 < told["waiting"][6] < 1
     log = (run / LOG).read_text()
-    assert f"loss {told['loss'][6]:.4f}" in log
-    assert f"mean AP {told['mean AP'][4]:.4f}" in log
+    # Curves keep float32: a half of the last digit that the log shows may round the other way.
+    assert float(re.search(r"loss ([\d.]+)", log)[1]) == pytest.approx(told["loss"][6], abs=1e-4)  # type: ignore[index]
+    assert float(re.search(r"step 4  mean AP ([\d.]+)", log)[1]) == pytest.approx(told["mean AP"][4], abs=1e-4)  # type: ignore[index]
     assert "% of it waiting" in log
 
 

@@ -92,7 +92,9 @@ def _exposed_often(task: Task, seed: int, indices: Sequence[int], exposures: int
 
 def stored(frames: Sequence[Frame], target: Target, size: int, indices: Sequence[int]) -> Examples:
     """The stored frames of those numbers, fitted to `size` pixels. Raises BeamsightError for a frame without truth."""
-    fitted = [fit(frames[i], size) for i in indices]
+    # What many datasets offer, and PyTorch's loaders ask for: to read or make a batch at once.
+    many = getattr(frames, "__getitems__", None)
+    fitted = [fit(frame, size) for frame in (many(indices) if many else (frames[i] for i in indices))]
     for frame in fitted:
         if frame.truth is None and isinstance(target, Tags):
             raise BeamsightError(f"{frame.key} has no truth to learn from; give frames that `beamsight simulate` wrote")
