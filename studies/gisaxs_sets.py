@@ -54,13 +54,14 @@ MEASURED = {
 @dataclass(frozen=True)
 class Asked:
     """A frame with the true `name`; the names it may be taken for, as what it shows of a lattice they show too; a `kind` of frame
-    and a `title`."""
+    and a `title`; how far nearest neighbours are apart where that is known."""
 
     frame: Frame
     name: str
     alike: tuple[str, ...]
     kind: str
     title: str
+    spacing_nm: float | None = None
 
 
 def absent(folder: Path) -> str | None:
@@ -113,7 +114,7 @@ def films(folder: Path, each: tuple[int, int, int] | None = None) -> Iterator[As
         film = told["film"]
         kind = "none" if film["name"] == NONE else film["kind"]
         if each is None or int(path.stem[-4:]) < dict(zip(("powder", "finite", "none"), each, strict=True))[kind]:
-            yield Asked(_film(path, told), film["name"], tuple(film["alike"]), kind_of(film), path.stem)
+            yield Asked(_film(path, told), film["name"], tuple(film["alike"]), kind_of(film), path.stem, film["spacing_nm"])
 
 
 def kind_of(film: dict[str, Any]) -> str:

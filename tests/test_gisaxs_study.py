@@ -123,8 +123,9 @@ def test_every_measured_image_is_judged(sets: ModuleType) -> None:
 
 
 def film(folder: Path, name: str, kind: str, known: bool) -> None:
+    shown = {"name": name, "kind": kind, "alike": ["HCP"], "paracrystal": 0.02, "meso": True}
     told = {
-        "film": {"name": name, "kind": kind, "alike": ["HCP"], "paracrystal": 0.02, "meso": True, "wavelength_nm": 0.1},
+        "film": shown | {"wavelength_nm": 0.1, "spacing_nm": 14.5},
         "picture": {"known": known}, "centre_px": [90.5, 20.0], "distance_m": 2.0, "pixel_m": 1e-4,
     }  # fmt: skip
     stem = folder / f"{name}-{kind}-0001"
@@ -142,6 +143,7 @@ def test_films_are_read_with_what_is_known_of_them(sets: ModuleType, tmp_path: P
     assert replace(powder.frame.geometry, wavelength_m=None) == Geometry((100, 120), 1e-4, None, 2.0, (90.5, 20.0))
     assert crystal.frame.geometry == Geometry((100, 120))
     assert crystal.alike == ("HCP",)
+    assert powder.spacing_nm == 14.5
     assert not powder.frame.mask[5, 5]
     # Number 1 is the second of its kind.
     assert [one.name for one in sets.films(tmp_path, (1, 2, 1))] == ["FCC111"]
@@ -206,3 +208,12 @@ def test_half_a_powder_is_seen_on_both_sides() -> None:
     left, right = image[:, :100][:, ::-1].sum(0), image[:, 100:].sum(0)
     assert np.allclose(left, right, rtol=0.02)
     assert (np.diff(right[:80]) < 0).all()
+
+
+def test_told_distances_are_counted() -> None:
+    study = importlib.import_module("gisaxs_distances")
+    every = [study.Told(10.0, 10.1, 0.1), study.Told(10.0, 12.0, 0.2), study.Told(10.0)]
+    told, near, within = (row.value for row in study.rows({"films": every}))
+    assert (told, near, within) == (pytest.approx(200 / 3), 50, 50)
+    assert "| films | 3 | 66.7 %" in study.table({"films": every})
+    assert study.rows({"films": []})[1].value is None

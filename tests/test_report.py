@@ -95,6 +95,13 @@ def test_every_frame_has_its_tags_probabilities_and_address(tmp_path: Path) -> N
     assert "? halo" in text
 
 
+def test_what_came_second_and_what_was_measured_stand_below_one_name(tmp_path: Path) -> None:
+    apart = {"nearest_neighbours_nm": 14.93, "nearest_neighbours_error_nm": 0.21}
+    text = made(tmp_path, [Answer("film", "ring", {"ring": 0.9, "halo": 0.1}, reasons=apart), answer(1, ["ring"])])
+    assert text.count("then halo 0.10") == 1
+    assert "neighbours 14.9 ± 0.2 nm apart" in text
+
+
 def test_a_thousand_frames_stay_below_20_megabytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # Noise is the worst that a picture can be; fifty pictures of it, each used twenty times, tell as much as a thousand.
     rng = np.random.default_rng(2)

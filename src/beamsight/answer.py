@@ -46,6 +46,19 @@ class Answer:
         return f"centre estimated from the image: ({y:.1f}, {x:.1f}) ± {off:.1f} px (y, x)"
 
     @property
+    def further(self) -> list[str]:
+        """In words, of an answer that is one name: which came second, and how far nearest neighbours are apart."""
+        if not isinstance(self.answer, str):
+            return []
+        others = {n: p for n, p in self.probability.items() if n not in (*self.names, *self.doubtful)}
+        second = max(others, key=lambda name: others[name], default="")
+        told = [f"then {second} {others[second]:.2f}"] if others.get(second, 0) >= 0.01 else []
+        if self.reasons and "nearest_neighbours_nm" in self.reasons:
+            apart, error = self.reasons["nearest_neighbours_nm"], self.reasons["nearest_neighbours_error_nm"]
+            told.append(f"neighbours {apart:.1f} ± {error:.1f} nm apart")
+        return told
+
+    @property
     def names(self) -> list[str]:
         """The answer as a list, whatever its kind."""
         return [self.answer] if isinstance(self.answer, str) else list(self.answer or ())
@@ -75,7 +88,8 @@ class Answer:
             return f"<p><code>{escape(self.key)}</code> refused: {escape(self.error)}</p>"
         ranked = sorted(self.probability.items(), key=lambda kv: -kv[1])[:12]
         rows = "".join(f"<tr><td>{_mark(self, n)}</td><td>{p:.2f}</td></tr>" for n, p in ranked)
-        return f"<table><caption><code>{escape(self.key)}</code> {escape(self.centre)}</caption>{rows}</table>"
+        told = ", ".join(filter(None, [self.centre, *self.further]))
+        return f"<table><caption><code>{escape(self.key)}</code> {escape(told)}</caption>{rows}</table>"
 
 
 def from_line(line: str | bytes) -> Answer:

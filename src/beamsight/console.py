@@ -177,20 +177,7 @@ def told(answer: Answer) -> str:
     found = [n for n in answer.names if n not in named]
     found += [f"{n}{'?' if n in answer.doubtful else ''} {answer.probability[n]:.2f}" for n in named]
     below = [f"({n}? {answer.probability[n]:.2f})" for n in answer.doubtful if n not in answer.names]
-    return ", ".join(found + below + _more(answer)) or "none"
-
-
-def _more(answer: Answer) -> list[str]:
-    """Of an answer that is one name: which came second, and what was measured."""
-    if not isinstance(answer.answer, str):
-        return []
-    others = {n: p for n, p in answer.probability.items() if n not in (*answer.names, *answer.doubtful)}
-    second = max(others, key=lambda name: others[name], default="")
-    more = [f"then {second} {others[second]:.2f}"] if others.get(second, 0) >= 0.01 else []
-    told = answer.reasons or {}
-    if "nearest_neighbours_nm" in told:
-        more.append(f"neighbours {told['nearest_neighbours_nm']:.1f} ± {told['nearest_neighbours_error_nm']:.1f} nm apart")
-    return more
+    return ", ".join(found + below + answer.further) or "none"
 
 
 class _Safe:
