@@ -4,10 +4,10 @@
                                       [--seeds 3] [--paper-steps 3000] [--steps 1000] [--films 40 10 10] [--quick]
 
 Dataset 1, scenes of the paper's kind; dataset 2, with parameters outside the ranges of training; dataset 1 with the noise of
-photons: by the network of Table VI and by HOG with a linear classifier, both trained here on other scenes of dataset 1, by our
-network trained on the same scenes, and by the shipped model. Then by the shipped model alone: HipGISAXS's patterns, films
-that BornAgain simulates into --sets, and measured images of none. What is drawn, trained and answered is kept in --runs, and the
-same command goes on where it was stopped. Writes docs/studies/gisaxs_lattices.json, pictures, and the tables of its page.
+photons: by the network of Table VI and by HOG with a linear classifier, both trained here on other scenes of dataset 1, by the
+shipped model, and by it after it went on learning from the same scenes. Then by the shipped model alone: HipGISAXS's patterns,
+films that BornAgain simulates into --sets, and measured images of none. What is drawn, trained and answered is kept in --runs,
+and the same command goes on where it was stopped. Writes docs/studies/gisaxs_lattices.json, pictures, and its page's tables.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from beamsight.bundle import load
+from beamsight.bundle import MODEL, load
 from beamsight.examples import TEST, TRAINING
 from beamsight.frame import Frame
 from beamsight.task import Task, find_task
@@ -144,7 +144,7 @@ def learner(model: str, task: Task, options: argparse.Namespace, seed: int, name
     """What a learner, trained or gone on with, calls frames."""
     folder, learn = options.runs / name, learnt_from(task, options, seed)
     if model == OURS:
-        return ours(task, learn, folder, seed, options.steps).names
+        return ours(task, learn, folder, seed, options.steps, load(options.model).folder).names
     return linear(learn, seed) if model == HOG else table_vi(task, learn, folder, seed, options.paper_steps).names
 
 
@@ -153,7 +153,7 @@ def right_of(model: str, task: Task, tests: Mapping[str, Sequence[Asked]], optio
     name = {
         PAPER: f"table-vi-{options.learn}-{options.paper_steps}-{seed}",
         HOG: f"hog-{options.learn}-{seed}",
-        OURS: f"ours-{options.learn}-{options.steps}-{seed}",
+        OURS: f"ours-{load(options.model).card['sha256'][MODEL][:12]}-{options.learn}-{options.steps}-{seed}",
     }[model]
     paths = [options.runs / "answers" / f"{name}-{test.replace(' ', '-')}-{options.each}.json" for test in tests]
     if all(path.exists() for path in paths):
@@ -190,8 +190,9 @@ def others(options: argparse.Namespace) -> dict[str, list[Asked]]:
 def measured_all(options: argparse.Namespace) -> Found:
     """Every stage, those that are kept already read."""
     task, bundle = find_task(TASK), load(options.model)
-    tests, sets = datasets(task, options), others(options) | {"simulated": list(simulated_none(task, options.none))}
+    tests = datasets(task, options)
     accuracy = compared(task, tests, options)
+    sets = others(options) | {"simulated": list(simulated_none(task, options.none))}
     answers = options.runs / "answers"
     for name, asked in tests.items():
         said = answered(bundle, asked, answers, f"{name.replace(' ', '-')}-{options.each}")

@@ -31,6 +31,7 @@ from noise import probabilities
 
 PAPER, HOG, OURS, SHIPPED = "Table VI", "HOG + linear", "ours", "shipped"
 ASKED_AT_ONCE = 64
+GOING_ON = 1e-3  # the learning rate of a model that knows most already
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,14 @@ def table_vi(task: Task, learn: Dataset, folder: Path, seed: int, steps: int) ->
     return Learnt(train(alone, folder, recipe, frames=Pictures(learn)), alone)
 
 
-def ours(task: Task, learn: Dataset, folder: Path, seed: int, steps: int) -> Learnt:
-    """Our network and view by the task's own recipe, on the photons of the scenes that the others learn from."""
+def ours(task: Task, learn: Dataset, folder: Path, seed: int, steps: int, first: Path) -> Learnt:
+    """The model in the folder `first`, gone on with on the photons of the scenes that the others learn from."""
     recipe = replace(
-        task.recipe, seed=seed, steps=steps, size=SIDE, warmup=min(100, steps), validate_every=max(1, steps // 6), validation=500,
-        patience=0, max_hours=0.0, rotate=False, mirror=False,
+        task.recipe, seed=seed, steps=steps, learning_rate=GOING_ON, size=SIDE, warmup=min(100, steps),
+        validate_every=max(1, steps // 6), validation=500, patience=0, max_hours=0.0, rotate=False, mirror=False,
     )  # fmt: skip
     alone = replace(task, name="lattices-photons", target=OneOf(LATTICES), run=None, written=None, recipe=recipe)
-    return Learnt(train(alone, folder, recipe, frames=Photons(learn)), alone)
+    return Learnt(train(alone, folder, recipe, frames=Photons(learn), first=first), alone)
 
 
 def as_pictures(asked: Sequence[Asked]) -> list[Frame]:

@@ -212,6 +212,18 @@ def test_the_page_loads_nothing_and_runs_nothing(tmp_path: Path) -> None:
     assert page.tags.count("desc") == page.tags.count("figure") - text.count('class="look"') == 3
 
 
+def test_lattices_are_no_hits(tmp_path: Path) -> None:
+    about = ABOUT | {"names": ["BCC100", "HCP", "none"], "normal": None}
+    said = [
+        Answer("a", "HCP", {"BCC100": 0.0, "HCP": 1.0, "none": 0.0}),
+        Answer("b", UNSURE, {"BCC100": 0.6, "HCP": 0.4}, ["BCC100"]),
+    ]
+    text = made(tmp_path, said, about)
+    assert 'class="run"' not in text
+    assert "hits" not in text.replace(ABOUT["task"], "")
+    assert text.count(f'<span class="name">{UNSURE}</span>') == 1
+
+
 def test_tags_and_models_that_are_never_unsure_have_the_page_they_had(tmp_path: Path) -> None:
     about = {k: v for k, v in ABOUT.items() if k != "sure"}
     text = made(tmp_path, [a for a in answers(30) if a.answer != UNSURE], about)

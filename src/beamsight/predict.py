@@ -63,6 +63,7 @@ def about_run(bundle: Bundle, command: str, options: dict[str, Any]) -> dict[str
     kept = {k: card[k] for k in ("task", "question", "version", "threshold")} | {"kind": card["target"]["kind"]}
     names = {"names": list(bundle.target.names), "model": bundle.name, "sha256": card["sha256"][MODEL]}
     judging = {k: card[k] for k in ("sure", "normal") if card.get(k)}
+    judging |= {"normal": None} if card.get("normal", {}) is None else {}  # such frames do not come in runs
     return kept | judging | names | {"beamsight": own, "command": command, "options": options}
 
 

@@ -20,7 +20,7 @@ from typing import Any
 from beamsight.answer import UNSURE, Answer
 from beamsight.answers import REPORT, THUMBNAILS, read_answers, writing
 from beamsight.display import LEGEND, VIRIDIS
-from beamsight.run_report import is_run, section_of
+from beamsight.run_report import is_run, is_unsure, section_of
 from beamsight.seen import Seen, seen
 
 MAX_PICTURES = 1000
@@ -121,8 +121,8 @@ def write_report(folder: Path, about: dict[str, Any]) -> Path:
     """`report.html` of the answers in `folder`; `about` is what `run.json` holds. Gives its path; raises CannotWrite."""
     summary, _ = summarise(folder)
     script = (_TEMPLATES / "report.js").read_text()
-    # A run of a model that may be unsure can be looked through for what it is unsure of.
-    said = [*about["names"], UNSURE] if is_run(about) else about["names"]
+    # The frames of a model that may be unsure can be looked through for what it is unsure of.
+    said = [*about["names"], UNSURE] if is_unsure(about) else about["names"]
     page = page_template("report.html").stream(
         about=about,
         summary=summary,

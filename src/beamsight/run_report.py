@@ -35,6 +35,12 @@ POWDER_PX, POWDER_QUALITY = 448, 80
 
 
 def is_run(about: dict[str, Any]) -> bool:
+    """Whether `run.json` is of a model that may be unsure and whose frames come in runs: its card says what normal ones are
+    like, or is too old to say."""
+    return is_unsure(about) and about.get("normal", {}) is not None
+
+
+def is_unsure(about: dict[str, Any]) -> bool:
     """Whether `run.json` is of a model that names one of several and may be unsure."""
     return about.get("kind") == "one_of" and about.get("sure") is not None
 
