@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 DISTANCE_M = 2.0
 FULL = 2**20 - 1  # counts: what a pixel holds
-POWDER_GRID, CRYSTAL_GRID = (96, 80), 240  # rows and columns of half a powder's pattern; side of a crystal's
+POWDER_GRID, CRYSTAL_GRID = (88, 64), 240  # rows and columns of half a powder's pattern; side of a crystal's
 
 
 @dataclass(frozen=True)

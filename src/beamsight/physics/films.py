@@ -21,7 +21,7 @@ HC_EV_M = 1.239841984e-6
 @dataclass(frozen=True)
 class Film:
     """Particles on a lattice of `crystals.NAMES[kind]`; in-plane powder of layers (`single` 0), one finite crystal (1), or finite
-    crystals at every azimuth (1, and `turning` 1).
+    crystals at every azimuth (1, and `turning` 1), or at `azimuths` ones `azimuth_step_rad` apart from `azimuth_rad` on.
 
     Looking: `side_rad` the detector's height over its distance; `beam_y`, `beam_x` where the direct beam meets it, shares of
     its height and width. The horizon is `incidence_rad` above.
@@ -77,6 +77,8 @@ class Film:
     site: NDArray[np.float64] = field(default_factory=partial(np.zeros, (SITES,)))
     cells: NDArray[np.float64] = field(default_factory=partial(np.zeros, (3,)))
     azimuth_rad: float = 0.0
+    azimuths: int = 0
+    azimuth_step_rad: float = 0.0
     lattice_ph: float = 100.0
     flat_ph: float = 0.0
     air_ph: float = 0.0

@@ -22,23 +22,37 @@ from beamsight.physics.grazing import (
     squared,
 )
 
+MOST_AZIMUTHS = 120  # of a block that is averaged over them one by one
+
 
 def upright_crystal(s: Columns, e: Exits) -> torch.Tensor:
     """[B H W] light of blocks with two sides in the surface and the third along the normal; columns of Film."""
     grid = amplitudes_on_grid(s, e)
     mean, each = centred_amplitude(s, grid)
-    return _each(s, _upright(s, e, grid, each)) + with_disorder(s, e, grid, mean)
+    return _each(s, squared(_upright(s, e, grid, each))) + with_disorder(s, e, grid, mean)
 
 
 def tilted_crystal(s: Columns, e: Exits) -> torch.Tensor:
     """[B H W] light of parallelepipeds of any faces; columns of Film."""
     grid = amplitudes_on_grid(s, e)
     mean, each = centred_amplitude(s, grid)
-    return _each(s, _tilted(s, e, each)) + with_disorder(s, e, grid, mean)
+    return _each(s, squared(_tilted(s, e, _terms(s, e, each), s.azimuth_rad))) + with_disorder(s, e, grid, mean)
 
 
-def _each(s: Columns, wave: torch.Tensor) -> torch.Tensor:
-    return squared(wave) / (s.cells.prod(1) * s.site.sum(1))[:, None, None]
+def stepped_block(s: Columns, e: Exits) -> torch.Tensor:
+    """[B H W] mean light of parallelepipeds at `azimuths` azimuths, `azimuth_step_rad` apart, as programs average; columns of
+    Film."""
+    grid = amplitudes_on_grid(s, e)
+    mean, each = centred_amplitude(s, grid)
+    waves, light = _terms(s, e, each), torch.zeros_like(e.q_par)
+    for n in range(highest(s.azimuths, MOST_AZIMUTHS)):
+        there = _tilted(s, e, waves, s.azimuth_rad + n * s.azimuth_step_rad)
+        light += squared(there) * (n < s.azimuths)
+    return _each(s, light / s.azimuths) + with_disorder(s, e, grid, mean)
+
+
+def _each(s: Columns, light: torch.Tensor) -> torch.Tensor:
+    return light / (s.cells.prod(1) * s.site.sum(1))[:, None, None]
 
 
 def centred_amplitude(s: Columns, grid: Grid) -> tuple[torch.Tensor, torch.Tensor]:
@@ -58,21 +72,32 @@ def with_disorder(s: Columns, e: Exits, grid: Grid, mean: torch.Tensor) -> torch
     return on_grid(disordered(s, grid, mean, damping(s, grid)), e)[:, 0]
 
 
-def _tilted(s: Columns, e: Exits, each: torch.Tensor) -> torch.Tensor:
+def _terms(s: Columns, e: Exits, each: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """qz at the pixels and the amplitude of a particle there, of each of the four terms."""
+    return [(q_z, _wave_on_grid(each[:, :, t], e)) for t, q_z in enumerate(_pixel_q_z(s, e))]
+
+
+def _tilted(s: Columns, e: Exits, terms: list[tuple[torch.Tensor, torch.Tensor]], azimuth_rad: torch.Tensor) -> torch.Tensor:
     """[B H W] amplitude of a parallelepiped with faces at any angle to the surface."""
-    in_plane = [along(e, s.cell_m[:, n], s.azimuth_rad) for n in range(3)]
-    sites = [along(e, s.site_m[:, n], s.azimuth_rad) for n in range(highest(s.site.sum(1), SITES))]
+    in_plane = [along(e, s.cell_m[:, n], azimuth_rad) for n in range(3)]
+    sites = [along(e, s.site_m[:, n], azimuth_rad) for n in range(highest(s.site.sum(1), SITES))]
+    # Edges in the surface know no qz.
+    flat = [not any_of(s.cell_m[:, n, 2] != 0) for n in range(3)]
+    rows = torch.ones(())
+    for n in (n for n in range(3) if flat[n]):
+        rows = rows * ratio(in_plane[n], s.cells[:, n, None, None])
     amplitude = torch.zeros_like(e.q_par, dtype=torch.complex64)
-    for t, q_z in enumerate(_pixel_q_z(s, e)):
+    for q_z, wave in terms:
         total = torch.ones(())
         if len(sites) > 1:  # a lone particle lies at the corner of its cell
             total = torch.zeros(())
             for n, turn in enumerate(sites):
                 total = total + s.site[:, n, None, None] * waved(turn + q_z * s.site_m[:, n, 2, None, None])
-        for n, turn in enumerate(in_plane):
-            total = total * ratio(turn + plain(s, q_z) * s.cell_m[:, n, 2, None, None], s.cells[:, n, None, None])
-        amplitude += _wave_on_grid(each[:, :, t], e) * total
-    return amplitude
+        for n in (n for n in range(3) if not flat[n]):
+            turn = in_plane[n] + plain(s, q_z) * s.cell_m[:, n, 2, None, None]
+            total = total * ratio(turn, s.cells[:, n, None, None])
+        amplitude += wave * total
+    return amplitude * rows
 
 
 def _upright(s: Columns, e: Exits, grid: Grid, each: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ import torch
 from beamsight.physics.columns import Columns, any_of, chosen, highest, rows_of
 from beamsight.physics.crystals import CLASSES
 from beamsight.physics.films import LAYERS
-from beamsight.physics.finite import tilted_crystal, upright_crystal
+from beamsight.physics.finite import stepped_block, tilted_crystal, upright_crystal
 from beamsight.physics.formfactors import waved
 from beamsight.physics.grazing import (
     Exits,
@@ -57,13 +57,15 @@ def _made(films: Columns, shape: tuple[int, int]) -> torch.Tensor:
 def scattered(films: Columns, e: Exits) -> torch.Tensor:
     """[B H W] light of the particles, a particle's share in units of (contrast x volume)^2; 0 below the horizon."""
     light = torch.zeros_like(e.q_par)
-    single, turning = films.single[:, 0, 0] > 0, films.turning[:, 0, 0] > 0
+    single, stepped = films.single[:, 0, 0] > 0, films.azimuths[:, 0, 0] > 0
+    turning = (films.turning[:, 0, 0] > 0) & ~stepped
     steep = (films.cell_m[:, :2, 2] != 0).any(1)
     tilted = steep | (films.cell_m[:, 2, :2] != 0).any(1)
     kinds = (
         (~single, _powder),
-        (single & ~turning & ~tilted, upright_crystal),
-        (single & ~turning & tilted, tilted_crystal),
+        (single & stepped, stepped_block),
+        (single & ~turning & ~stepped & ~tilted, upright_crystal),
+        (single & ~turning & ~stepped & tilted, tilted_crystal),
         (single & turning & ~steep, turned_stack),
         (single & turning & steep, turned_block),
     )

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from beamsight.tasks.gisaxs_lattice.scene import Pattern
 # one of their own (azimuth of the crystal, rad), the two close packings from three layers on.
 OWN_SHADOW = {"FCC100": np.pi / 4, "FCC111": 0.0, "HCP": 0.0}
 FEWEST_LAYERS = 3  # that tell FCC 111 from HCP
+FEWEST_CELLS = (5, 5, 2)  # along the edges of a block
 
 
 def particle(rng: Generator, diameter_m: float, spacing_m: float) -> Numbers:
@@ -72,7 +73,16 @@ def block(rng: Generator, name: str) -> Pattern:
     """Blocks with free edges at every azimuth, as programs compute them."""
     diameter = rng.uniform(9e-9, 2.1e-8)
     lengths = tuple(rng.uniform(2.2e-8, 1.1e-7, 3))
-    return _block(rng, name, diameter, lengths, tuple(int(n) for n in rng.integers(9, 21, 3)), rng.uniform(0.6, 1.5))
+    cells = tuple(round(log_uniform(rng, least, 20)) for least in FEWEST_CELLS)
+    film = _block(rng, name, diameter, lengths, cells, rng.uniform(0.6, 1.5))
+    return replace(film, **_azimuths(rng)) if rng.random() < 0.5 else film
+
+
+def _azimuths(rng: Generator) -> Numbers:
+    """Those that a program averages over, whose steps leave grains where rods are narrower."""
+    number, span = round(log_uniform(rng, 9, 60)), float(rng.choice([0.5, 1, 2])) * np.pi
+    start = rng.uniform(0, 2 * np.pi) if rng.random() < 0.5 else 0.0
+    return {"azimuths": number, "azimuth_step_rad": span / number, "azimuth_rad": start}
 
 
 def _block(
@@ -83,8 +93,8 @@ def _block(
     film = films.turned(name, lengths_m, cells, radius_m=diameter_m / 2)
     # Order that decays over a row / sqrt 2 has rods as wide as the row's main peak; steps in azimuth and pixels widen them.
     order = np.linalg.norm(film.cell_m[:2, :2], axis=1) * film.cells[:2] / 2**0.5 * rng.uniform(0.3, 1)
-    if rng.random() < 0.3 and not clean:
-        numbers |= {"spread": rng.uniform(0, 0.1), "disorder_m": film.spacing_m * rng.uniform(0, 0.05)}
+    if rng.random() < 0.5 and not clean:
+        numbers |= {"spread": rng.uniform(0, 0.12), "disorder_m": film.spacing_m * rng.uniform(0, 0.05)}
     clear = int(not leans_as_another(name, lengths_m))
     return pattern(film, name, **numbers, domain_m=float(order.min()), area_m2=_area(film), clear=clear)
 
@@ -135,7 +145,7 @@ def draw_beyond(rng: Generator) -> Pattern:
 
 def _published(rng: Generator, scene: Pattern) -> Pattern:
     """One half of the pattern above a dark edge, counts."""
-    side = scene.side_rad * scene.cover_x * (1 - scene.beam_x)
+    side = scene.side_rad * max(scene.beam_x, scene.cover_x - scene.beam_x)
     numbers = {f.name: getattr(scene, f.name) for f in fields(Pattern)}
     horizon = rng.uniform(0.85, 0.9)
     numbers |= {"side_rad": side, "beam_x": 0.005, "beam_y": horizon + np.tan(scene.incidence_rad) / side, "cover_y": 1.0,

@@ -83,10 +83,10 @@ def in_file(rng: Generator) -> Numbers:
 
 def computed(rng: Generator) -> Numbers:
     """What a program computes instead of a detector: photons for as many decades, and no light but the film's."""
-    numbers: Numbers = {"lattice_ph": log_uniform(rng, 1e4, 1e9), "turns": int(rng.integers(4)) if rng.random() < 0.15 else 0}
+    numbers: Numbers = {"lattice_ph": log_uniform(rng, 1e5, 1e12), "turns": int(rng.integers(4)) if rng.random() < 0.15 else 0}
     for name in ("flat_ph", "air_ph", "rough_ph", "specular_ph", "direct_ph", "stop_rad", "specular_stop_rad", "bar_rad"):
         numbers[name] = 0.0
-    numbers["decades"] = rng.uniform(3.0, 9.0) if rng.random() < 0.85 else 0.0
+    numbers["decades"] = rng.uniform(4.0, 12.0) if rng.random() < 0.85 else 0.0
     return numbers
 
 
