@@ -22,7 +22,7 @@ from beamsight.physics.grazing import (
     squared,
 )
 
-MOST_AZIMUTHS = 120  # of a block that is averaged over them one by one
+MOST_AZIMUTHS = 240  # of a block that is averaged over them one by one
 
 
 def upright_crystal(s: Columns, e: Exits) -> torch.Tensor:

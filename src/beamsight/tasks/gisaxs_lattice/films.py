@@ -14,6 +14,7 @@ from beamsight.physics import films
 from beamsight.physics.crystals import NAMES
 from beamsight.physics.draws import log_uniform
 from beamsight.physics.films import Film
+from beamsight.physics.finite import MOST_AZIMUTHS
 from beamsight.physics.formfactors import BALL, ROUND, SQUARE
 from beamsight.tasks.gisaxs_lattice.looking import Numbers, computed, looked_at
 from beamsight.tasks.gisaxs_lattice.scene import Pattern
@@ -23,6 +24,7 @@ from beamsight.tasks.gisaxs_lattice.scene import Pattern
 OWN_SHADOW = {"FCC100": np.pi / 4, "FCC111": 0.0, "HCP": 0.0}
 FEWEST_LAYERS = 3  # that tell FCC 111 from HCP
 FEWEST_CELLS = (5, 5, 2)  # along the edges of a block
+STEPPED = 0.25  # of the blocks: a sum over azimuths takes ten times as long
 
 
 def particle(rng: Generator, diameter_m: float, spacing_m: float) -> Numbers:
@@ -75,14 +77,13 @@ def block(rng: Generator, name: str) -> Pattern:
     lengths = tuple(rng.uniform(2.2e-8, 1.1e-7, 3))
     cells = tuple(round(log_uniform(rng, least, 20)) for least in FEWEST_CELLS)
     film = _block(rng, name, diameter, lengths, cells, rng.uniform(0.6, 1.5))
-    return replace(film, **_azimuths(rng)) if rng.random() < 0.5 else film
+    return replace(film, **_azimuths(rng)) if rng.random() < STEPPED else film
 
 
 def _azimuths(rng: Generator) -> Numbers:
-    """Those that a program averages over, whose steps leave grains where rods are narrower."""
-    number, span = round(log_uniform(rng, 9, 60)), float(rng.choice([0.5, 1, 2])) * np.pi
-    start = rng.uniform(0, 2 * np.pi) if rng.random() < 0.5 else 0.0
-    return {"azimuths": number, "azimuth_step_rad": span / number, "azimuth_rad": start}
+    """Those that a program sums over one by one, whose steps leave grains where rods are narrower."""
+    number, start = round(log_uniform(rng, 60, MOST_AZIMUTHS)), rng.uniform(0, 2 * np.pi)
+    return {"azimuths": number, "azimuth_step_rad": 2 * np.pi / number, "azimuth_rad": start}
 
 
 def _block(
