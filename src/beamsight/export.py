@@ -32,7 +32,6 @@ from torch import Tensor, nn
 from beamsight.answer import TILE_PX
 from beamsight.bundle import CARD, MODEL, WEIGHTS
 from beamsight.calibrate import (
-    RIGHT,
     calibration,
     centre_calibration,
     doubtful_bands,
@@ -62,9 +61,8 @@ CHOSEN, SCORED, COMPARED = 4000, 2000, 48
 FEWEST_RUNS, FRAMES_A_RUN = 8, 20  # runs that tell what is normal: at least, and one for so many of those chosen
 CENTRES = 1000  # of those chosen, how many tell how well centres are found
 BATCH = 32
-# Views of models that say so where they are not sure, and how many of their other answers are right. Hits are told of whole runs,
-# where one in 200 wrong is already many; a film is asked about alone, and lattices look alike.
-UNSURE = {"contrast": RIGHT, DECADES: 0.98, PATTERSON: 0.98}
+# Views of models that say so where they are not sure.
+UNSURE = ("contrast", DECADES, PATTERSON)
 # Packages whose versions the card notes.
 NOTED = ("torch", "onnx", "openvino", "numpy")
 # The largest difference in a calibrated probability between graph and eager network that is let through: of the order of
@@ -100,7 +98,7 @@ def export(run: str | Path, out: str | Path, task: Task | None = None, chosen: i
         "centre": _centres(whole, task, recipe, min(chosen, CENTRES)),
         "places": _places(whole, task, recipe, min(chosen, CENTRES)),
         "normal": normal_runs(task, recipe.seed, max(FEWEST_RUNS, min(RUNS, chosen // FRAMES_A_RUN))),
-        "sure": _sure(task, recipe, probability, truth),
+        "sure": sure_from(task.target, probability, truth) if recipe.view in UNSURE and isinstance(task.target, OneOf) else 0.0,
         "calibration": {"scale": scale.tolist(), "shift": shift.tolist(), "frames": len(truth)},
         "difference": differences,
         "scores": _scores(whole, task, recipe, scale, shift, limits, scored),
@@ -108,12 +106,6 @@ def export(run: str | Path, out: str | Path, task: Task | None = None, chosen: i
     }
     (folder / CARD).write_text(json.dumps(_plain(card), indent=1) + "\n")
     return folder
-
-
-def _sure(task: Task, recipe: Recipe, probability: NDArray[np.float32], truth: NDArray[np.float32]) -> float:
-    if recipe.view not in UNSURE or not isinstance(task.target, OneOf):
-        return 0.0
-    return sure_from(task.target, probability, truth, UNSURE[recipe.view])
 
 
 def load_run(run: str | Path, task: Task | None = None) -> tuple[Task, Recipe, nn.Module]:

@@ -1,0 +1,40 @@
+"""The mean of the weights of two trainings, of which the second went on from the first: a run folder to export.
+
+    python studies/mean_weights.py FIRST SECOND OUT
+
+What the second learnt of new scenes, without all that it forgot of the others (Wortsman et al., ICML 2022).
+"""
+
+# SPDX-License-Identifier: BSD-3-Clause
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from beamsight.checkpoint import BEST, RUN
+
+
+def mean_of(first: Path, second: Path, out: Path) -> Path:
+    """Writes the mean into `out`, a run as the second one was. Raises KeyError where they are not of one network."""
+    out.mkdir(parents=True, exist_ok=True)
+    one, other = load_file(first / BEST), load_file(second / BEST)
+    save_file({name: ((one[name].float() + v.float()) / 2).to(v.dtype) for name, v in other.items()}, out / BEST)
+    shutil.copy(second / RUN, out / RUN)
+    return out
+
+
+def main() -> None:
+    """Of two runs."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("first", "second", "out"):
+        parser.add_argument(name, type=Path)
+    options = parser.parse_args()
+    print(f"mean: {mean_of(options.first, options.second, options.out)}")
+
+
+if __name__ == "__main__":
+    main()
