@@ -138,10 +138,10 @@ def draw_paper(rng: Generator) -> Pattern:
 
 
 def draw_beyond(rng: Generator) -> Pattern:
-    """The same with particles, edges and numbers of cells that no training has."""
+    """The same with particles, edges and numbers of cells that no training has; as many orders are seen."""
     name = NAMES[int(rng.integers(len(NAMES)))]
-    lengths, cells = tuple(rng.uniform(1.12e-7, 1.4e-7, 3)), tuple(int(n) for n in rng.integers(21, 26, 3))
-    return _published(rng, _block(rng, name, rng.uniform(2.2e-8, 2.6e-8), lengths, cells, rng.uniform(0.9, 1.1), True))
+    lengths, cells = tuple(rng.uniform(1.12e-7, 1.6e-7, 3)), tuple(int(n) for n in rng.integers(21, 26, 3))
+    return _published(rng, _block(rng, name, rng.uniform(2.2e-8, 2.6e-8), lengths, cells, rng.uniform(0.6, 0.75), True))
 
 
 def _published(rng: Generator, scene: Pattern) -> Pattern:
