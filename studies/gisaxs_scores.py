@@ -136,6 +136,6 @@ def answer_table(said: Sequence[Said]) -> str:
 
 
 def worst(said: Sequence[Said], n: int) -> list[int]:
-    """The numbers of the frames that gave their true name the least probability."""
-    wrong = [k for k, one in enumerate(said) if not one.right]
+    """The numbers of the frames that are called what they do not show, those that gave their true name the least probability."""
+    wrong = [k for k, one in enumerate(said) if not one.allowed]
     return sorted(wrong, key=lambda k: said[k].probability.get(said[k].truth, 0.0))[:n]
