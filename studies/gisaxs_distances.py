@@ -21,7 +21,7 @@ from beamsight.distances import nearest_m
 from beamsight.examples import simulate
 from beamsight.frame import Frame
 from beamsight.task import Task, find_task
-from gisaxs_scores import interval
+from gisaxs_scores import interval, share
 from gisaxs_sets import NONE, films
 from rows import Row, machine, publish, show
 
@@ -41,6 +41,11 @@ class Told:
     def off(self) -> float:
         """How far off, a share of the true distance."""
         return abs((self.nm or 0.0) - self.true_nm) / self.true_nm
+
+    @property
+    def near(self) -> bool:
+        """Whether it lies within NEAR of the true one."""
+        return self.off <= NEAR
 
     @property
     def within(self) -> bool:
@@ -71,22 +76,15 @@ def of_ours(task: Task, n: int) -> Iterator[Told]:
 
 def rows(found: dict[str, list[Told]]) -> list[Row]:
     """The figures."""
-    table = []
+    figures = []
     for name, every in found.items():
         told = [one for one in every if one.nm is not None]
-        near, within = (100 * float(np.mean([flag(one) for one in told])) if told else None for flag in (_near, _within))
-        table.append(Row(f"{name}, distances told", 100 * len(told) / max(len(every), 1), "%"))
-        table.append(Row(f"{name}, told within {100 * NEAR:.0f} %", near, "%"))
-        table.append(Row(f"{name}, told within twice the error", within, "%"))
-    return table
-
-
-def _near(one: Told) -> bool:
-    return one.off <= NEAR
-
-
-def _within(one: Told) -> bool:
-    return one.within
+        figures += [
+            Row(f"{name}, distances told", share(one.nm is not None for one in every), "%"),
+            Row(f"{name}, told within {100 * NEAR:.0f} %", share(one.near for one in told), "%"),
+            Row(f"{name}, told within twice the error", share(one.within for one in told), "%"),
+        ]
+    return figures
 
 
 def table(found: dict[str, list[Told]]) -> str:
@@ -100,8 +98,8 @@ def _line(name: str, every: Sequence[Told]) -> str:
     told = [one for one in every if one.nm is not None]
     off = [100 * one.off for one in told] or [float("nan")]
     cells = (
-        name, len(every), interval([one.nm is not None for one in every]), interval([_near(one) for one in told]),
-        interval([_within(one) for one in told]), f"{np.median(off):.2f} %", f"{np.quantile(off, 0.9):.1f} %",
+        name, len(every), interval([one.nm is not None for one in every]), interval([one.near for one in told]),
+        interval([one.within for one in told]), f"{np.median(off):.2f} %", f"{np.quantile(off, 0.9):.1f} %",
     )  # fmt: skip
     return "| " + " | ".join(map(str, cells)) + " |"
 

@@ -62,8 +62,8 @@ def about_run(bundle: Bundle, command: str, options: dict[str, Any]) -> dict[str
     card = bundle.card
     kept = {k: card[k] for k in ("task", "question", "version", "threshold")} | {"kind": card["target"]["kind"]}
     names = {"names": list(bundle.target.names), "model": bundle.name, "sha256": card["sha256"][MODEL]}
-    judging = {k: card[k] for k in ("sure", "normal") if card.get(k)}
-    judging |= {"normal": None} if card.get("normal", {}) is None else {}  # such frames do not come in runs
+    # A model that is never unsure says 0, and one whose frames do not come in runs None: the page needs the latter.
+    judging = {k: v for k in ("sure", "normal") if (v := card.get(k, 0)) != 0}
     return kept | judging | names | {"beamsight": own, "command": command, "options": options}
 
 

@@ -82,9 +82,9 @@ def _tilted(s: Columns, e: Exits, terms: list[tuple[torch.Tensor, torch.Tensor]]
     in_plane = [along(e, s.cell_m[:, n], azimuth_rad) for n in range(3)]
     sites = [along(e, s.site_m[:, n], azimuth_rad) for n in range(highest(s.site.sum(1), SITES))]
     # Edges in the surface know no qz.
-    flat = [not any_of(s.cell_m[:, n, 2] != 0) for n in range(3)]
+    steep = [n for n in range(3) if any_of(s.cell_m[:, n, 2] != 0)]
     rows = torch.ones(())
-    for n in (n for n in range(3) if flat[n]):
+    for n in set(range(3)).difference(steep):
         rows = rows * ratio(in_plane[n], s.cells[:, n, None, None])
     amplitude = torch.zeros_like(e.q_par, dtype=torch.complex64)
     for q_z, wave in terms:
@@ -93,7 +93,7 @@ def _tilted(s: Columns, e: Exits, terms: list[tuple[torch.Tensor, torch.Tensor]]
             total = torch.zeros(())
             for n, turn in enumerate(sites):
                 total = total + s.site[:, n, None, None] * waved(turn + q_z * s.site_m[:, n, 2, None, None])
-        for n in (n for n in range(3) if not flat[n]):
+        for n in steep:
             turn = in_plane[n] + plain(s, q_z) * s.cell_m[:, n, 2, None, None]
             total = total * ratio(turn, s.cells[:, n, None, None])
         amplitude += wave * total

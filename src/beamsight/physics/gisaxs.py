@@ -59,13 +59,14 @@ def scattered(films: Columns, e: Exits) -> torch.Tensor:
     light = torch.zeros_like(e.q_par)
     single, stepped = films.single[:, 0, 0] > 0, films.azimuths[:, 0, 0] > 0
     turning = (films.turning[:, 0, 0] > 0) & ~stepped
+    alone = single & ~turning & ~stepped
     steep = (films.cell_m[:, :2, 2] != 0).any(1)
     tilted = steep | (films.cell_m[:, 2, :2] != 0).any(1)
     kinds = (
         (~single, _powder),
         (single & stepped, stepped_block),
-        (single & ~turning & ~stepped & ~tilted, upright_crystal),
-        (single & ~turning & ~stepped & tilted, tilted_crystal),
+        (alone & ~tilted, upright_crystal),
+        (alone & tilted, tilted_crystal),
         (single & turning & ~steep, turned_stack),
         (single & turning & steep, turned_block),
     )
