@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 
 from beamsight.physics.columns import Columns, any_of, highest
@@ -44,9 +46,9 @@ def stepped_block(s: Columns, e: Exits) -> torch.Tensor:
     Film."""
     grid = amplitudes_on_grid(s, e)
     mean, each = centred_amplitude(s, grid)
-    waves, light = _terms(s, e, each), torch.zeros_like(e.q_par)
+    terms, light = _terms(s, e, each), torch.zeros_like(e.q_par)
     for n in range(highest(s.azimuths, MOST_AZIMUTHS)):
-        there = _tilted(s, e, waves, s.azimuth_rad + n * s.azimuth_step_rad)
+        there = _tilted(s, e, terms, s.azimuth_rad + n * s.azimuth_step_rad)
         light += squared(there) * (n < s.azimuths)
     return _each(s, light / s.azimuths) + with_disorder(s, e, grid, mean)
 
@@ -72,32 +74,38 @@ def with_disorder(s: Columns, e: Exits, grid: Grid, mean: torch.Tensor) -> torch
     return on_grid(disordered(s, grid, mean, damping(s, grid)), e)[:, 0]
 
 
-def _terms(s: Columns, e: Exits, each: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor]]:
-    """qz at the pixels and the amplitude of a particle there, of each of the four terms."""
-    return [(q_z, _wave_on_grid(each[:, :, t], e)) for t, q_z in enumerate(_pixel_q_z(s, e))]
+class Terms(NamedTuple):
+    """What no azimuth changes of a block: `wave` [B 4 H W] the amplitude of a particle by each of the four terms, `q_z` the same
+    of these; `rise` the phase [B 4 H W] from cell to cell along each edge that leaves the surface, by its number."""
+
+    wave: torch.Tensor
+    q_z: torch.Tensor
+    rise: dict[int, torch.Tensor]
 
 
-def _tilted(s: Columns, e: Exits, terms: list[tuple[torch.Tensor, torch.Tensor]], azimuth_rad: torch.Tensor) -> torch.Tensor:
+def _terms(s: Columns, e: Exits, each: torch.Tensor) -> Terms:
+    q_z = torch.stack(_pixel_q_z(s, e), 1)
+    wave = torch.stack([_wave_on_grid(each[:, :, t], e) for t in range(4)], 1)
+    return Terms(wave, q_z, {n: plain(s, q_z) * _up(s.cell_m, n) for n in range(3) if any_of(s.cell_m[:, n, 2] != 0)})
+
+
+def _tilted(s: Columns, e: Exits, terms: Terms, azimuth_rad: torch.Tensor) -> torch.Tensor:
     """[B H W] amplitude of a parallelepiped with faces at any angle to the surface."""
-    in_plane = [along(e, s.cell_m[:, n], azimuth_rad) for n in range(3)]
-    sites = [along(e, s.site_m[:, n], azimuth_rad) for n in range(highest(s.site.sum(1), SITES))]
-    # Edges in the surface know no qz.
-    steep = [n for n in range(3) if any_of(s.cell_m[:, n, 2] != 0)]
-    rows = torch.ones(())
-    for n in set(range(3)).difference(steep):
-        rows = rows * ratio(in_plane[n], s.cells[:, n, None, None])
-    amplitude = torch.zeros_like(e.q_par, dtype=torch.complex64)
-    for q_z, wave in terms:
-        total = torch.ones(())
-        if len(sites) > 1:  # a lone particle lies at the corner of its cell
-            total = torch.zeros(())
-            for n, turn in enumerate(sites):
-                total = total + s.site[:, n, None, None] * waved(turn + q_z * s.site_m[:, n, 2, None, None])
-        for n in steep:
-            turn = in_plane[n] + plain(s, q_z) * s.cell_m[:, n, 2, None, None]
-            total = total * ratio(turn, s.cells[:, n, None, None])
-        amplitude += wave * total
-    return amplitude * rows
+    flat, steep = torch.ones(()), terms.wave
+    for n in range(3):
+        turn, number = along(e, s.cell_m[:, n], azimuth_rad), s.cells[:, n, None, None]
+        if n in terms.rise:
+            steep = steep * ratio(turn[:, None] + terms.rise[n], number[:, None])
+        else:  # an edge in the surface knows no qz
+            flat = flat * ratio(turn, number)
+    if (sites := highest(s.site.sum(1), SITES)) > 1:  # a lone particle lies at the corner of its cell
+        turns = [along(e, s.site_m[:, n], azimuth_rad)[:, None] + terms.q_z * _up(s.site_m, n) for n in range(sites)]
+        steep = steep * sum(s.site[:, n, None, None, None] * waved(turn) for n, turn in enumerate(turns))
+    return steep.sum(1) * flat
+
+
+def _up(vectors_m: torch.Tensor, n: int) -> torch.Tensor:
+    return vectors_m[:, n, 2, None, None, None]
 
 
 def _upright(s: Columns, e: Exits, grid: Grid, each: torch.Tensor) -> torch.Tensor:

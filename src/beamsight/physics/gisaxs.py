@@ -23,6 +23,7 @@ from beamsight.physics.grazing import (
     exits,
     heights,
     mean_amplitude,
+    narrowest,
     on_grid,
     some_disorder,
     squared,
@@ -97,7 +98,7 @@ def _rods(s: Columns, e: Exits, kinds: int) -> torch.Tensor:
     q = torch.linspace(0, 1, STEPS * max(e.q_par.shape[1:])) * e.reach[:, None]
     # Order that is lost from neighbour to neighbour widens rods by g^2 (G d)^2 / (2 d) (Hosemann).
     lost = (s.paracrystal[:, 0] * s.rod_q) ** 2 * s.spacing_m[:, 0] / 2
-    length = 1 / (1 / s.domain_m[:, 0] + lost)
+    length = 1 / torch.hypot(1 / s.domain_m[:, 0] + lost, narrowest(s, e))
     table = interference(q, s.rod_q, s.rod_count[..., :kinds], length, s.area_m2[:, 0, 0], s.gaussian[:, 0, 0])
     return on_grid(table[:, :, None], e)
 

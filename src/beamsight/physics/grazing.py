@@ -22,6 +22,7 @@ from beamsight.physics.fresnel import Waves, terms, waves
 
 COLUMNS = 65  # of the grid, in |q_par|: light of particles to 24 nm is right to 1 % root mean square, with 129 to 0.3 %
 SIZES = 5
+NARROW = 0.45  # px, half width of the narrowest rod: a pixel gathers what falls on it
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,11 @@ def exits(s: Columns, shape: tuple[int, int]) -> Exits:
     place *= torch.tensor([1, 2 / max(shape[0] - 1, 1)])
     place -= 1
     return Exits(up, across, place, q_x, q_y, q_par, (up / torch.sqrt(1 + up**2))[..., 0], reach)
+
+
+def narrowest(s: Columns, e: Exits) -> torch.Tensor:
+    """[B 1] rad/m, half width of a rod that is thinner than a pixel."""
+    return NARROW * 2 * torch.pi * (s.side_rad / s.wavelength_m)[:, 0] / e.q_par.shape[1]
 
 
 def amplitudes_on_grid(s: Columns, e: Exits) -> Grid:

@@ -14,12 +14,11 @@ from beamsight.physics.columns import Columns, highest
 from beamsight.physics.crystals import SITES
 from beamsight.physics.finite import centred_amplitude, plain, ratio, with_disorder
 from beamsight.physics.formfactors import waved
-from beamsight.physics.grazing import Exits, Grid, amplitudes_on_grid, on_grid, squared
+from beamsight.physics.grazing import Exits, Grid, amplitudes_on_grid, narrowest, on_grid, squared
 from beamsight.physics.rods import cauchy
 
 REACH = 20  # orders of rods along either edge
 STEPS = 3  # entries of a rod's table a pixel
-NARROW = 0.45  # px, half width of the narrowest rod: a pixel gathers what falls on it
 
 
 def turned_stack(s: Columns, e: Exits) -> torch.Tensor:
@@ -29,8 +28,7 @@ def turned_stack(s: Columns, e: Exits) -> torch.Tensor:
     rods, turn, count = _rods(s, e.reach)
     rows = squared(_stacked(s, grid, each, rods, turn)) * count
     q = torch.linspace(0, 1, STEPS * max(e.q_par.shape[1:])) * e.reach[:, None]
-    pixel = e.reach / max(e.q_par.shape[1:])
-    wide = torch.hypot(1 / s.domain_m[:, 0], NARROW * pixel[:, None])
+    wide = torch.hypot(1 / s.domain_m[:, 0], narrowest(s, e))
     table = cauchy(q[:, None], rods[..., None], 1 / wide[..., None]) / s.area_m2
     light = on_grid((rows @ table)[:, None], e)[:, 0] / (s.cells[:, 2, None, None] * s.site.sum(1)[:, None, None])
     return light + with_disorder(s, e, grid, mean)

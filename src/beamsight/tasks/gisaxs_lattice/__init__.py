@@ -14,7 +14,7 @@ from beamsight.physics.crystals import NAMES, rods_apart
 from beamsight.recipe import Recipe
 from beamsight.targets import OneOf
 from beamsight.task import Task
-from beamsight.tasks.gisaxs_lattice.films import block, draw_beyond, draw_paper, layered, single
+from beamsight.tasks.gisaxs_lattice.films import OWN_SHADOW, block, draw_beyond, draw_paper, layered, single
 from beamsight.tasks.gisaxs_lattice.looking import detector
 from beamsight.tasks.gisaxs_lattice.none import none
 from beamsight.tasks.gisaxs_lattice.scene import Pattern, place
@@ -22,17 +22,18 @@ from beamsight.tasks.gisaxs_lattice.taking import ANSWERS, label, render, writte
 
 __all__ = ["TASK", "draw", "draw_beyond", "draw_paper"]
 
-NONE_SHARE, POWDERS, BLOCKS = 0.17, 0.56, 0.36  # of all frames; of those on a lattice
+NONE_SHARE, POWDERS = 0.17, 0.61  # of all frames; of those on a lattice but for crystals along one azimuth
+CRYSTALS = {True: 0.16, False: 0.02}  # of a lattice, whether one azimuth tells it or not
 
 
 def draw(rng: Generator) -> Pattern:
     """Any film of any lattice, or none."""
     if rng.random() < NONE_SHARE:
         return none(rng)
-    name, kind = NAMES[int(rng.integers(len(NAMES)))], rng.random()
-    if kind < POWDERS:
-        return layered(rng, name)
-    return block(rng, name) if kind < POWDERS + BLOCKS else single(rng, name)
+    name = NAMES[int(rng.integers(len(NAMES)))]
+    if rng.random() < CRYSTALS[name in OWN_SHADOW]:
+        return single(rng, name)
+    return layered(rng, name) if rng.random() < POWDERS else block(rng, name)
 
 
 TASK = Task(

@@ -24,7 +24,7 @@ from beamsight.tasks.gisaxs_lattice.scene import Pattern
 OWN_SHADOW = {"FCC100": np.pi / 4, "FCC111": 0.0, "HCP": 0.0}
 FEWEST_LAYERS = 3  # that tell FCC 111 from HCP
 FEWEST_CELLS = (5, 5, 2)  # along the edges of a block
-STEPPED = 0.25  # of the blocks: a sum over azimuths takes ten times as long
+STEPPED = 0.33  # of the blocks: a sum over azimuths takes six times as long
 
 
 def particle(rng: Generator, diameter_m: float, spacing_m: float) -> Numbers:

@@ -73,13 +73,17 @@ def written(patterns: Columns, exposed: Exposed) -> Exposed:
 
 
 def _pictures(exposed: Exposed, patterns: Columns, inside: torch.Tensor) -> dict[str, torch.Tensor]:
-    """Counts as 8-bit logarithms over so many decades below the highest, in a file that knows no mask."""
+    """Counts as 8-bit logarithms over so many decades below the highest, in a file that knows no mask; what is darker is black,
+    and tells nothing."""
     picture = patterns.decades > 0
     counts = exposed.counts.clamp(min=0)
     top = counts.flatten(1).amax(1)[:, None, None].clamp(min=1e-12)
     share = (torch.log10(counts.clamp(min=1e-30) / top) / patterns.decades.clamp(min=0.1) + 1).clamp(min=0)
+    unit = (counts * exposed.usable).sum((1, 2), keepdim=True) / (exposed.photons * exposed.usable).sum((1, 2), keepdim=True)
+    bright = exposed.photons * unit > top * 10**-patterns.decades
     counts = torch.where(picture, (255 * share).round() * inside, exposed.counts)
-    return {"counts": counts, "mask": torch.where(picture, inside, exposed.mask)}
+    mask = torch.where(picture, inside, exposed.mask)
+    return {"counts": counts, "mask": mask, "usable": exposed.usable & (bright | ~picture)}
 
 
 def label(patterns: Columns, exposed: Exposed) -> torch.Tensor:
