@@ -63,6 +63,19 @@ def test_a_block_at_a_few_azimuths_is_their_sum(name: str) -> None:
     np.testing.assert_allclose(found / found.mean(), expected / expected.mean(), rtol=2e-3, atol=1e-5)
 
 
+def test_a_phase_along_the_second_edge_moves_its_rods() -> None:
+    # Upright edges along x and y, the beam along the first: orders of the second stand at (l - phase / 2 pi) 2 pi / its length.
+    crystal = replace(turned("Cubic100", LENGTHS_M, CELLS, **LOOK), turning=0, cells=np.array([1.0, 11.0, 2.0]))
+    leaning = replace(crystal, cell_m=crystal.cell_m + np.array([[0], [0], [1e-12]]))
+    step = 2 * np.pi / LENGTHS_M[1] * leaning.wavelength_m / (2 * np.pi) / (LOOK["side_rad"] / SHAPE[0])
+    for phase in (0.0, np.pi, 4.0):
+        row = light(replace(leaning, edge_rad=phase))[30]
+        found = [n for n in range(3, 44) if row[n] == row[n - 3 : n + 4].max()]
+        places = (np.arange(9) - phase / (2 * np.pi)) * step - 0.5
+        assert len(found) >= 2
+        assert all(np.abs(places - n).min() <= 0.6 for n in found if row[n] > 0.2 * row[3:44].max())
+
+
 def test_an_upright_block_of_equal_edges_is_a_powder_of_layers() -> None:
     edge = 2.4e-8
     film = turned("Cubic100", (edge,) * 3, (12, 12, 6), **LOOK, domain_m=1.2e-7, area_m2=edge**2)

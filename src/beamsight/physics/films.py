@@ -32,7 +32,8 @@ class Film:
     Powder: up to LAYERS `layers` `layer_m` apart, `parts` and `repeat` as in `crystals.Layering`, `rod_q` and `rod_count` from
     `crystals.rods`, `area_m2` of a cell; order decays over `domain_m`, as Gauss's function where `gaussian`; `paracrystal`
     relative standard deviation of the nearest distance, for order that is lost from neighbour to neighbour.
-    Crystal: `cell_m`, `site_m`, `site` from `crystals.block`, `cells` how many along each, turned by `azimuth_rad`.
+    Crystal: `cell_m`, `site_m`, `site` from `crystals.block`, `cells` how many along each, turned by `azimuth_rad`; of one that
+    leans, `edge_rad` a phase from cell to cell of the second edge beside that of their places.
     Light, photons a pixel: `lattice_ph` mean of the particles' light over the frame; `flat_ph`; `air_ph` at the direct beam,
     falling as (1 + (r/`air_rad`)^2)^-3/2; `rough_ph` of the substrate's roughness of lateral length `rough_m`; `direct_ph`,
     `specular_ph` at the middle of these beams, of standard deviation `beam_rad`; beamstops of radius `stop_rad` at the direct
@@ -77,6 +78,7 @@ class Film:
     site: NDArray[np.float64] = field(default_factory=partial(np.zeros, (SITES,)))
     cells: NDArray[np.float64] = field(default_factory=partial(np.zeros, (3,)))
     azimuth_rad: float = 0.0
+    edge_rad: float = 0.0
     azimuths: int = 0
     azimuth_step_rad: float = 0.0
     lattice_ph: float = 100.0

@@ -94,6 +94,7 @@ def _tilted(s: Columns, e: Exits, terms: Terms, azimuth_rad: torch.Tensor) -> to
     flat, steep = torch.ones(()), terms.wave
     for n in range(3):
         turn, number = along(e, s.cell_m[:, n], azimuth_rad), s.cells[:, n, None, None]
+        turn = turn + s.edge_rad if n == 1 else turn
         if n in terms.rise:
             steep = steep * ratio(turn[:, None] + terms.rise[n], number[:, None])
         else:  # an edge in the surface knows no qz

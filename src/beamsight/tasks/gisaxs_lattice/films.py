@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.random import Generator
@@ -25,6 +25,11 @@ OWN_SHADOW = {"FCC100": np.pi / 4, "FCC111": 0.0, "HCP": 0.0}
 FEWEST_LAYERS = 3  # that tell FCC 111 from HCP
 FEWEST_CELLS = (5, 5, 2)  # along the edges of a block
 STEPPED = 0.33  # of the blocks: a sum over azimuths takes six times as long
+# The one lattice of published files whose second edge leaves the surface: in its patterns that edge lies flat, and a phase steps
+# along it that is the same all over the detector.
+FLAT, FLAT_SHARE = "FCC100", 0.5
+
+AnyFilm = TypeVar("AnyFilm", bound=Film)
 
 
 def particle(rng: Generator, diameter_m: float, spacing_m: float) -> Numbers:
@@ -77,7 +82,16 @@ def block(rng: Generator, name: str) -> Pattern:
     lengths = tuple(rng.uniform(2.2e-8, 1.1e-7, 3))
     cells = tuple(round(log_uniform(rng, least, 20)) for least in FEWEST_CELLS)
     film = _block(rng, name, diameter, lengths, cells, rng.uniform(0.6, 1.5))
+    if name == FLAT and rng.random() < FLAT_SHARE:
+        return replace(laid_flat(film, rng.uniform(0, 2 * np.pi)), **_azimuths(rng))
     return replace(film, **_azimuths(rng)) if rng.random() < STEPPED else film
+
+
+def laid_flat(film: AnyFilm, edge_rad: float) -> AnyFilm:
+    """The block whose second edge lies in the surface, with that phase from cell to cell along it."""
+    cell_m = film.cell_m.copy()
+    cell_m[1, 2] = 0
+    return replace(film, cell_m=cell_m, edge_rad=edge_rad)
 
 
 def _azimuths(rng: Generator) -> Numbers:
