@@ -1,6 +1,6 @@
 """The mean of the weights of two trainings, of which the second went on from the first: a run folder to export.
 
-    python studies/mean_weights.py FIRST SECOND OUT
+    python studies/mean_weights.py FIRST SECOND OUT [--share 0.5]
 
 What the second learnt of new scenes, without all that it forgot of the others (Wortsman et al., ICML 2022).
 """
@@ -18,11 +18,12 @@ from safetensors.torch import load_file, save_file
 from beamsight.checkpoint import BEST, RUN
 
 
-def mean_of(first: Path, second: Path, out: Path) -> Path:
-    """Writes the mean into `out`, a run as the second one was. Raises KeyError where they are not of one network."""
+def mean_of(first: Path, second: Path, out: Path, share: float) -> Path:
+    """Writes the mean into `out`, a run as the second one was, of which it has that share. Raises KeyError where they are not of
+    one network."""
     out.mkdir(parents=True, exist_ok=True)
     one, other = load_file(first / BEST), load_file(second / BEST)
-    save_file({name: ((one[name].float() + v.float()) / 2).to(v.dtype) for name, v in other.items()}, out / BEST)
+    save_file({name: one[name].float().lerp(v.float(), share).to(v.dtype) for name, v in other.items()}, out / BEST)
     shutil.copy(second / RUN, out / RUN)
     return out
 
@@ -32,8 +33,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("first", "second", "out"):
         parser.add_argument(name, type=Path)
+    parser.add_argument("--share", type=float, default=0.5, help="of the second")
     options = parser.parse_args()
-    print(f"mean: {mean_of(options.first, options.second, options.out)}")
+    print(f"mean: {mean_of(options.first, options.second, options.out, options.share)}")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,8 @@
 OUT/pool keeps mean photons of training scenes; OUT/first learns from bright ones before detectors without fault, OUT/second
 goes on, in two of three frames, with all that detectors and files do to them; with `--first src/beamsight/bundles/gisaxs_lattice`
 it goes on from the shipped model. `beamsight export OUT/second FOLDER` makes the model, whose card comes from scenes that are
-none of these. Where all that hides a pattern is there from the beginning, little is learnt in an hour.
+none of these. Where all that hides a pattern is there from the beginning, little is learnt in an hour. Scenes that are seen ten
+times are learnt by heart: `beamsight train gisaxs-lattice RUN --start OUT/second` goes on with fresh ones.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -88,6 +89,10 @@ class Pool(Sequence[Frame]):
     def numbers(self) -> Any:
         """[N F] of the scenes."""
         return np.load(self.folder / "numbers.npy")
+
+    def __getstate__(self) -> dict[str, Any]:
+        # What has been opened stays here: a process that makes batches opens it for itself, or it would be sent all the light.
+        return {"folder": self.folder, "bright": self.bright}
 
     def __len__(self) -> int:
         return len(np.load(self.folder / "numbers.npy", mmap_mode="r")) * VARIANTS

@@ -27,7 +27,7 @@ FEWEST_CELLS = (5, 5, 2)  # along the edges of a block
 STEPPED = 0.33  # of the blocks: a sum over azimuths takes six times as long
 # The one lattice of published files whose second edge leaves the surface: in its patterns that edge lies flat, and a phase steps
 # along it that is the same all over the detector.
-FLAT, FLAT_SHARE = "FCC100", 0.5
+FLAT, FLAT_SHARE = "FCC100", 2 / 3
 
 AnyFilm = TypeVar("AnyFilm", bound=Film)
 
