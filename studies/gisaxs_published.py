@@ -92,8 +92,8 @@ def main() -> None:
         of = [one for one in every if one.name == name]
         found = np.array(likenesses(of[:: max(1, len(of) // options.files)][: options.files], options.azimuths))
         (stepped, smooth, flat), (low, high) = found.mean(0), np.quantile(found[:, 0], (0, 1))
-        ours = f"{flat:.2f}" if flat else "it is"
-        lines.append(f"| {name} | {len(found)} | {stepped:.2f} ({low:.2f}-{high:.2f}) | {smooth:.2f} | {ours} |")
+        laid = f"{flat:.2f}" if flat else "it is"
+        lines.append(f"| {name} | {len(found)} | {stepped:.2f} ({low:.2f}-{high:.2f}) | {smooth:.2f} | {laid} |")
         rows += [Row(f"{name}, likeness azimuth by azimuth", stepped, ""), Row(f"{name}, likeness in closed form", smooth, "")]
         rows += [Row(f"{name}, likeness with the second edge laid flat", flat, "")] if flat else []
     show(rows, "Our blocks beside HipGISAXS's patterns")

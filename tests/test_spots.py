@@ -114,7 +114,7 @@ def test_outside_the_unsure_zone_answers_are_right_as_often_as_was_asked() -> No
     there = rng.uniform(size=p.size) < p
     probability, truth = np.stack([1 - p, p], 1), np.stack([~there, there], 1).astype(float)
     either = OneOf(("miss", "hit"))
-    limit = sure_from(replace(either, right=0.95), probability, truth)
+    limit = sure_from(either, probability, truth, 0.95)
     chosen = probability.max(1) >= limit
     right = truth[np.arange(len(p)), probability.argmax(1)] == 1
     assert right[chosen].mean() >= 0.95
@@ -130,9 +130,9 @@ def test_what_lies_between_two_names_contradicts_neither() -> None:
     assert OneOf(three.names).sureness(p) == pytest.approx([0.5, 0.5, 0.4, 0.5])
     # Of a thousand misses one is a hit and many are weak: only the hit is a mistake.
     truth = np.eye(3)[[0] * 600 + [1] * 399 + [2]]
-    assert sure_from(replace(three, right=0.999), np.tile(p[:1], (1000, 1)), truth) == pytest.approx(0.95)
-    assert sure_from(replace(three, right=0.9995), np.tile(p[:1], (1000, 1)), truth) > 1
-    assert sure_from(OneOf(three.names, right=0.7), np.tile(p[:1], (1000, 1)), truth) > 1
+    assert sure_from(three, np.tile(p[:1], (1000, 1)), truth, 0.999) == pytest.approx(0.95)
+    assert sure_from(three, np.tile(p[:1], (1000, 1)), truth, 0.9995) > 1
+    assert sure_from(OneOf(three.names), np.tile(p[:1], (1000, 1)), truth, 0.7) > 1
 
 
 def test_the_card_says_what_a_stranger_needs(bundle: Bundle) -> None:

@@ -49,12 +49,10 @@ class Tags:
 @dataclass(frozen=True)
 class OneOf:
     """Exactly one of `names` holds. Truth: the name, or None where it is doubtful. To take a name `between` two others for one of
-    them, or one of them for it, is no mistake that makes an answer unsure: of answers that are not, `right` is the share that is
-    wanted right."""
+    them, or one of them for it, is no mistake that makes an answer unsure."""
 
     names: tuple[str, ...]
     between: tuple[str, ...] = ()
-    right: float = 0.995
 
     @property
     def width(self) -> int:

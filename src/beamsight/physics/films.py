@@ -33,7 +33,7 @@ class Film:
     `crystals.rods`, `area_m2` of a cell; order decays over `domain_m`, as Gauss's function where `gaussian`; `paracrystal`
     relative standard deviation of the nearest distance, for order that is lost from neighbour to neighbour.
     Crystal: `cell_m`, `site_m`, `site` from `crystals.block`, `cells` how many along each, turned by `azimuth_rad`; of one that
-    leans, `edge_rad` a phase from cell to cell of the second edge beside that of their places.
+    leans, at single azimuths, `edge_rad` a phase from cell to cell of the second edge beside that of their places.
     Light, photons a pixel: `lattice_ph` mean of the particles' light over the frame; `flat_ph`; `air_ph` at the direct beam,
     falling as (1 + (r/`air_rad`)^2)^-3/2; `rough_ph` of the substrate's roughness of lateral length `rough_m`; `direct_ph`,
     `specular_ph` at the middle of these beams, of standard deviation `beam_rad`; beamstops of radius `stop_rad` at the direct

@@ -88,7 +88,7 @@ def block(rng: Generator, name: str) -> Pattern:
 
 
 def laid_flat(film: AnyFilm, edge_rad: float) -> AnyFilm:
-    """The block whose second edge lies in the surface, with that phase from cell to cell along it."""
+    """The block whose second edge lies in the surface, with that phase from cell to cell along it, at azimuths one by one."""
     cell_m = film.cell_m.copy()
     cell_m[1, 2] = 0
     return replace(film, cell_m=cell_m, edge_rad=edge_rad)

@@ -79,7 +79,8 @@ def _pictures(exposed: Exposed, patterns: Columns, inside: torch.Tensor) -> dict
     counts = exposed.counts.clamp(min=0)
     top = counts.flatten(1).amax(1)[:, None, None].clamp(min=1e-12)
     share = (torch.log10(counts.clamp(min=1e-30) / top) / patterns.decades.clamp(min=0.1) + 1).clamp(min=0)
-    unit = (counts * exposed.usable).sum((1, 2), keepdim=True) / (exposed.photons * exposed.usable).sum((1, 2), keepdim=True)
+    read, came = ((v * exposed.usable).sum((1, 2), keepdim=True) for v in (counts, exposed.photons))
+    unit = read / came.clamp(min=1e-12)
     bright = exposed.photons * unit > top * 10**-patterns.decades
     counts = torch.where(picture, (255 * share).round() * inside, exposed.counts)
     mask = torch.where(picture, inside, exposed.mask)
