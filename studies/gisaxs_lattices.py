@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from beamsight.bundle import MODEL, load
+from beamsight.bundle import MODEL, Bundle, load
 from beamsight.examples import TEST, TRAINING
 from beamsight.frame import Frame
 from beamsight.task import Task, find_task
@@ -140,36 +140,42 @@ def learnt_from(task: Task, options: argparse.Namespace, seed: int) -> Dataset:
     return store(task, draw_paper, indices, options.learn, options.runs / "frames" / f"learn-{options.learn}-{seed}")
 
 
-def learner(model: str, task: Task, options: argparse.Namespace, seed: int, name: str) -> Callable[[Sequence[Frame]], list[str]]:
-    """What a learner, trained or gone on with, calls frames."""
+def learner(
+    model: str, task: Task, options: argparse.Namespace, seed: int, name: str, bundle: Bundle
+) -> Callable[[Sequence[Frame]], list[str]]:
+    """What a learner, trained or gone on with from the `bundle`, calls frames."""
     folder, learn = options.runs / name, learnt_from(task, options, seed)
     if model == OURS:
-        return ours(task, learn, folder, seed, options.steps, load(options.model).folder).names
+        return ours(task, learn, folder, seed, options.steps, bundle.folder).names
     return linear(learn, seed) if model == HOG else table_vi(task, learn, folder, seed, options.paper_steps).names
 
 
-def right_of(model: str, task: Task, tests: Mapping[str, Sequence[Asked]], options: argparse.Namespace, seed: int) -> list[float]:
+def right_of(
+    model: str, task: Task, tests: Mapping[str, Sequence[Asked]], options: argparse.Namespace, seed: int, bundle: Bundle
+) -> list[float]:
     """Per cent right of a learner in each test; it is not trained where all that it said is kept."""
     name = {
         PAPER: f"table-vi-{options.learn}-{options.paper_steps}-{seed}",
         HOG: f"hog-{options.learn}-{seed}",
-        OURS: f"ours-{load(options.model).card['sha256'][MODEL][:12]}-{options.learn}-{options.steps}-{seed}",
+        OURS: f"ours-{bundle.card['sha256'][MODEL][:12]}-{options.learn}-{options.steps}-{seed}",
     }[model]
     paths = [options.runs / "answers" / f"{name}-{test.replace(' ', '-')}-{options.each}.json" for test in tests]
     if all(path.exists() for path in paths):
         return [kept(path, asked) for path, asked in zip(paths, tests.values(), strict=True)]
-    names = learner(model, task, options, seed, name)
+    names = learner(model, task, options, seed, name, bundle)
     for path, asked in zip(paths, tests.values(), strict=True):
         keep_names(path, names([one.frame for one in asked] if model == OURS else as_pictures(asked)))
-    return right_of(model, task, tests, options, seed)
+    return right_of(model, task, tests, options, seed, bundle)
 
 
-def compared(task: Task, tests: Mapping[str, Sequence[Asked]], options: argparse.Namespace) -> dict[tuple[str, str], list[float]]:
+def compared(
+    task: Task, tests: Mapping[str, Sequence[Asked]], options: argparse.Namespace, bundle: Bundle
+) -> dict[tuple[str, str], list[float]]:
     """Per cent right of every learner with every seed."""
     found: dict[tuple[str, str], list[float]] = {}
     for seed in range(options.seeds):
         for model in (HOG, PAPER, OURS):
-            shares = right_of(model, task, tests, options, seed)
+            shares = right_of(model, task, tests, options, seed, bundle)
             print(f"{model}, seed {seed}: {shares}", flush=True)
             for test, value in zip(tests, shares, strict=True):
                 found.setdefault((test, model), []).append(value)
@@ -191,7 +197,7 @@ def measured_all(options: argparse.Namespace) -> Found:
     """Every stage, those that are kept already read."""
     task, bundle = find_task(TASK), load(options.model)
     tests = datasets(task, options)
-    accuracy = compared(task, tests, options)
+    accuracy = compared(task, tests, options, bundle)
     sets = others(options) | {"simulated": list(simulated_none(task, options.none))}
     answers = options.runs / "answers"
     for name, asked in tests.items():

@@ -49,7 +49,7 @@ from beamsight.normal import RUNS, normal_runs
 from beamsight.recipe import Recipe
 from beamsight.runtime import compiled
 from beamsight.spots import Spots, any_in_tile
-from beamsight.targets import OneOf, Target
+from beamsight.targets import OneOf, Target, scored
 from beamsight.task import Task, find_task
 from beamsight.train import every_other
 from beamsight.views import DECADES, PATTERSON, build_view
@@ -200,7 +200,7 @@ def answers(whole: Whole, task: Task, recipe: Recipe, indices: Sequence[int], wi
 def _answer(whole: Whole, examples: Examples) -> tuple[NDArray[Any], NDArray[Any]]:
     with torch.inference_mode():
         given = (examples.counts, examples.mask.float(), every_other(examples.centre))
-        return whole(*given)[0].numpy(), examples.truth.numpy()
+        return whole(*given)[0].numpy(), scored(examples.truth.numpy())
 
 
 def compare(graph: Path, whole: Whole, task: Task, recipe: Recipe, scale: NDArray[Any], shift: NDArray[Any]) -> dict[str, float]:

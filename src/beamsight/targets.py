@@ -49,7 +49,8 @@ class Tags:
 @dataclass(frozen=True)
 class OneOf:
     """Exactly one of `names` holds. Truth: the name, or None where it is doubtful. To take a name `between` two others for one of
-    them, or one of them for it, is no mistake that makes an answer unsure."""
+    them, or one of them for it, is no mistake that makes an answer unsure. Encoded, a truth may be shared among names that show
+    the same: learnt from, so that none of them is believed alone, and scored as doubtful."""
 
     names: tuple[str, ...]
     between: tuple[str, ...] = ()
@@ -72,7 +73,7 @@ class OneOf:
 
     def truth(self, encoded: NDArray[np.float32]) -> str | None:
         """The inverse of `encode`."""
-        return None if np.isnan(encoded).any() else self.names[int(np.argmax(encoded))]
+        return None if np.isnan(scored(encoded)).any() else self.names[int(np.argmax(encoded))]
 
     def decode(self, probability: Sequence[float], threshold: Sequence[float]) -> str:
         """The most probable name; thresholds do not enter."""
@@ -88,6 +89,11 @@ class OneOf:
         """[... T] logits to [... T] probabilities that sum to one."""
         e = np.exp(logits - logits.max(axis=-1, keepdims=True))
         return np.asarray(e / e.sum(axis=-1, keepdims=True), np.float32)
+
+
+def scored(encoded: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[... T] encoded truth as scores and calibration take it: what is shared among names is doubtful of these, NaN."""
+    return np.where((encoded == 0) | (encoded == 1), encoded, np.float32(np.nan))
 
 
 def sigmoid(logits: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:

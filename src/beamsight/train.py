@@ -42,7 +42,7 @@ from beamsight.parallel import (
 )
 from beamsight.recipe import Recipe
 from beamsight.spots import Spots
-from beamsight.targets import Tags, Target
+from beamsight.targets import Tags, Target, scored
 from beamsight.task import Task
 from beamsight.trainlog import Clock, Log
 from beamsight.views import build_view
@@ -246,7 +246,7 @@ def answers(
     with torch.inference_mode():
         logits = torch.cat([look(network, view, b, recipe, every_other(b.centre)).logits for b in batches])
     truth = torch.cat([b.truth for b in batches])
-    return target.probability(logits.cpu().numpy()), truth.cpu().numpy()
+    return target.probability(logits.cpu().numpy()), scored(truth.cpu().numpy())
 
 
 def every_other(centre: Tensor) -> Tensor:

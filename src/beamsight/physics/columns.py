@@ -17,16 +17,19 @@ class Columns(Protocol):
 
 
 Many = TypeVar("Many")
+Rows = torch.Tensor | slice
 
 
-def rows_of(columns: Many, rows: slice | torch.Tensor) -> Many:
+def rows_of(columns: Many, rows: Rows) -> Many:
     """The same dataclass of tensors [B ...] with those rows alone."""
     values = {name: value[rows] for name, value in vars(columns).items()}
     return cast("Many", replace(cast("Any", columns), **values))
 
 
-def chosen(columns: Columns, flags: torch.Tensor) -> tuple[torch.Tensor, Columns] | None:
+def chosen(columns: Columns, flags: torch.Tensor) -> tuple[Rows, Columns] | None:
     """The rows [n] where `flags` [B] hold and the columns of these rows; None where there are none."""
+    if not flags.is_meta and len(flags) and bool(flags.all()):  # of a frame by itself, often: a copy of its numbers takes time
+        return slice(None), columns
     rows = torch.arange(len(flags)) if flags.is_meta else flags.nonzero()[:, 0]
     return (rows, rows_of(columns, rows)) if len(rows) else None
 

@@ -85,7 +85,7 @@ class Terms(NamedTuple):
 
 def _terms(s: Columns, e: Exits, each: torch.Tensor) -> Terms:
     q_z = torch.stack(_pixel_q_z(s, e), 1)
-    wave = torch.stack([_wave_on_grid(each[:, :, t], e) for t in range(4)], 1)
+    wave = _waves_on_grid(each.transpose(1, 2), e)
     return Terms(wave, q_z, {n: plain(s, q_z) * _up(s.cell_m, n) for n in range(3) if any_of(s.cell_m[:, n, 2] != 0)})
 
 
@@ -113,17 +113,19 @@ def _upright(s: Columns, e: Exits, grid: Grid, each: torch.Tensor) -> torch.Tens
     """[B H W] amplitude of a block with two sides in the surface, the third along the normal."""
     stacked = each * ratio(plain(s, grid.q_z * s.cell_m[:, 2, 2, None, None]), s.cells[:, 2, None, None])[..., None]
     side = [ratio(along(e, s.cell_m[:, n], s.azimuth_rad), s.cells[:, n, None, None]) for n in (0, 1)]
-    amplitude = torch.zeros_like(e.q_par, dtype=torch.complex64)
-    for n in range(highest(s.site.sum(1), SITES)):
-        height, turn = s.site_m[:, n, 2, None, None], along(e, s.site_m[:, n], s.azimuth_rad)
-        of_site = (stacked * waved(grid.q_z * height)[..., None]).sum(2) * s.site[:, n, None, None]
-        amplitude += _wave_on_grid(of_site, e) * torch.polar(torch.ones_like(turn), -turn)
+    sites = range(highest(s.site.sum(1), SITES))
+    lifted = [(stacked * waved(grid.q_z * s.site_m[:, n, 2, None, None])[..., None]).sum(2) for n in sites]
+    maps, amplitude = _waves_on_grid(torch.stack(lifted, 1), e), torch.zeros((), dtype=torch.complex64)
+    for n in sites:
+        turn = along(e, s.site_m[:, n], s.azimuth_rad)
+        amplitude = amplitude + maps[:, n] * torch.complex(torch.cos(turn), -torch.sin(turn)) * s.site[:, n, None, None]
     return amplitude * (side[0] * side[1])
 
 
-def _wave_on_grid(wave: torch.Tensor, e: Exits) -> torch.Tensor:
-    maps = on_grid(torch.stack([wave.real, wave.imag], 1), e)
-    return torch.complex(maps[:, 0].contiguous(), maps[:, 1].contiguous())
+def _waves_on_grid(wave: torch.Tensor, e: Exits) -> torch.Tensor:
+    """Complex maps [B C A P] at the pixels, [B C H W]."""
+    real, imag = on_grid(torch.cat([wave.real, wave.imag], 1), e).chunk(2, 1)
+    return torch.complex(real.contiguous(), imag.contiguous())
 
 
 def plain(s: Columns, q_z: torch.Tensor) -> torch.Tensor:

@@ -23,7 +23,7 @@ from beamsight.tasks.gisaxs_lattice.taking import ANSWERS, label, render, writte
 __all__ = ["TASK", "draw", "draw_beyond", "draw_paper"]
 
 NONE_SHARE, POWDERS = 0.17, 0.61  # of all frames; of those on a lattice but for crystals along one azimuth
-CRYSTALS = {True: 0.16, False: 0.02}  # of a lattice, whether one azimuth tells it or not
+CRYSTALS = {True: 0.16, False: 0.08}  # of a lattice, whether one azimuth tells it or not
 
 
 def draw(rng: Generator) -> Pattern:

@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from beamsight.physics import films
 from beamsight.physics.crystals import NAMES
@@ -16,13 +18,14 @@ from beamsight.physics.draws import log_uniform
 from beamsight.physics.films import Film
 from beamsight.physics.finite import MOST_AZIMUTHS
 from beamsight.physics.formfactors import BALL, ROUND, SQUARE
+from beamsight.physics.same import same_block, same_shadow
 from beamsight.tasks.gisaxs_lattice.looking import Numbers, computed, looked_at
 from beamsight.tasks.gisaxs_lattice.scene import Pattern
 
 # What one azimuth tells of a lattice, whatever its spacing against its particles, is its shadow along the beam: these alone have
 # one of their own (azimuth of the crystal, rad), the two close packings from three layers on.
 OWN_SHADOW = {"FCC100": np.pi / 4, "FCC111": 0.0, "HCP": 0.0}
-FEWEST_LAYERS = 3  # that tell FCC 111 from HCP
+CLOSE, FEWEST_LAYERS = ("FCC111", "HCP"), 3  # that tell the two close packings apart
 FEWEST_CELLS = (5, 5, 2)  # along the edges of a block
 STEPPED = 0.33  # of the blocks: a sum over azimuths takes six times as long
 # The one lattice of published files whose second edge leaves the surface: in its patterns that edge lies flat, and a phase steps
@@ -72,16 +75,20 @@ def layered(rng: Generator, name: str) -> Pattern:
     order = {"domain_m": spacing * log_uniform(rng, 5, 40), "gaussian": int(rng.random() < 0.3)}
     if rng.random() < 0.3:
         order["paracrystal"] = rng.uniform(0.02, 0.07)
-    clear = int(name not in ("FCC111", "HCP") or layers >= FEWEST_LAYERS)
-    return pattern(film, name, **numbers, **order, clear=clear)
+    few = name in CLOSE and layers < FEWEST_LAYERS
+    return pattern(film, name, **numbers, **order, alike=among(CLOSE if few else ()))
+
+
+def among(names: Collection[str]) -> NDArray[np.float64]:
+    """[7] 1 for each lattice of `names`."""
+    return np.array([float(name in names) for name in NAMES])
 
 
 def block(rng: Generator, name: str) -> Pattern:
     """Blocks with free edges at every azimuth, as programs compute them."""
     diameter = rng.uniform(9e-9, 2.1e-8)
-    lengths = tuple(rng.uniform(2.2e-8, 1.1e-7, 3))
     cells = tuple(round(log_uniform(rng, least, 20)) for least in FEWEST_CELLS)
-    film = _block(rng, name, diameter, lengths, cells, rng.uniform(0.6, 1.5))
+    film = _block(rng, name, diameter, (2.2e-8, 1.1e-7), cells, rng.uniform(0.6, 1.5))
     if name == FLAT and rng.random() < FLAT_SHARE:
         return replace(laid_flat(film, rng.uniform(0, 2 * np.pi)), **_azimuths(rng))
     return replace(film, **_azimuths(rng)) if rng.random() < STEPPED else film
@@ -101,22 +108,24 @@ def _azimuths(rng: Generator) -> Numbers:
 
 
 def _block(
-    rng: Generator, name: str, diameter_m: float, lengths_m: Any, cells: Any, reach_per_nm: float, clean: bool = False
+    rng: Generator,
+    name: str,
+    diameter_m: float,
+    between_m: tuple[float, float],
+    cells: Any,
+    reach_per_nm: float,
+    clean: bool = False,
 ) -> Pattern:
+    """One whose edges are free `between_m`; doubtful where other names have edges there that make the same block."""
     numbers = looked_at(rng, 1e9 * reach_per_nm) | computed(rng)
     numbers["incidence_rad"] = np.radians(rng.uniform(0.08, 0.3))
-    film = films.turned(name, lengths_m, cells, radius_m=diameter_m / 2)
+    film = films.turned(name, tuple(rng.uniform(*between_m, 3)), cells, radius_m=diameter_m / 2)
     # Order that decays over a row / sqrt 2 has rods as wide as the row's main peak; steps in azimuth and pixels widen them.
     order = np.linalg.norm(film.cell_m[:2, :2], axis=1) * film.cells[:2] / 2**0.5 * rng.uniform(0.3, 1)
     if rng.random() < 0.5 and not clean:
         numbers |= {"spread": rng.uniform(0, 0.12), "disorder_m": film.spacing_m * rng.uniform(0, 0.05)}
-    clear = int(not leans_as_another(name, lengths_m))
-    return pattern(film, name, **numbers, domain_m=float(order.min()), area_m2=_area(film), clear=clear)
-
-
-def leans_as_another(name: str, lengths_m: tuple[float, float, float]) -> bool:
-    """Whether edges so nearly equal make of the published HCP, one particle a cell, what FCC 111 is."""
-    return name == "HCP" and max(lengths_m) < 1.2 * min(lengths_m)
+    alike = among(same_block(name, film.cell_m, film.cells, between_m))
+    return pattern(film, name, **numbers, domain_m=float(order.min()), area_m2=_area(film), alike=alike)
 
 
 def _area(film: Film) -> float:
@@ -135,7 +144,7 @@ def single(rng: Generator, name: str) -> Pattern:
     film = films.crystal(name, spacing, cells, (1, 1, 1 + rng.normal(0, 0.015)), **particle(rng, diameter, spacing))  # type: ignore[arg-type]
     top = (cells[2] - 1) * film.cell_m[2, 2] + film.site_m[:, 2].max()
     numbers |= within(rng, film, float(top), numbers["wavelength_m"])
-    return pattern(film, name, **numbers, clear=int(own))
+    return pattern(film, name, **numbers, alike=among(() if own else same_shadow(name, azimuth)))
 
 
 def pattern(film: Film, name: str, **numbers: Any) -> Pattern:
@@ -147,15 +156,15 @@ def pattern(film: Film, name: str, **numbers: Any) -> Pattern:
 def draw_paper(rng: Generator) -> Pattern:
     """A scene as Ushizima et al. (2016) have them: 10-19 cells of 25-105 nm, particles of 10-20 nm; photons, as they come."""
     name = NAMES[int(rng.integers(len(NAMES)))]
-    lengths, cells = tuple(rng.uniform(2.5e-8, 1.05e-7, 3)), tuple(int(n) for n in rng.integers(10, 20, 3))
-    return _published(rng, _block(rng, name, rng.uniform(1e-8, 2e-8), lengths, cells, rng.uniform(0.9, 1.1), True))
+    cells = tuple(int(n) for n in rng.integers(10, 20, 3))
+    return _published(rng, _block(rng, name, rng.uniform(1e-8, 2e-8), (2.5e-8, 1.05e-7), cells, rng.uniform(0.9, 1.1), True))
 
 
 def draw_beyond(rng: Generator) -> Pattern:
     """The same with particles, edges and numbers of cells that no training has; as many orders are seen."""
     name = NAMES[int(rng.integers(len(NAMES)))]
-    lengths, cells = tuple(rng.uniform(1.12e-7, 1.6e-7, 3)), tuple(int(n) for n in rng.integers(21, 26, 3))
-    return _published(rng, _block(rng, name, rng.uniform(2.2e-8, 2.6e-8), lengths, cells, rng.uniform(0.6, 0.75), True))
+    cells = tuple(int(n) for n in rng.integers(21, 26, 3))
+    return _published(rng, _block(rng, name, rng.uniform(2.2e-8, 2.6e-8), (1.12e-7, 1.6e-7), cells, rng.uniform(0.6, 0.75), True))
 
 
 def _published(rng: Generator, scene: Pattern) -> Pattern:

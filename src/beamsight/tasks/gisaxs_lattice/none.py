@@ -13,7 +13,7 @@ from numpy.random import Generator
 from beamsight.physics import films
 from beamsight.physics.crystals import CLASSES, NAMES, RODS
 from beamsight.physics.draws import log_uniform
-from beamsight.tasks.gisaxs_lattice.films import particle, pattern, within
+from beamsight.tasks.gisaxs_lattice.films import among, particle, pattern, within
 from beamsight.tasks.gisaxs_lattice.looking import Numbers, looked_at
 from beamsight.tasks.gisaxs_lattice.scene import RINGS, SPOTS, Pattern
 
@@ -24,7 +24,7 @@ def none(rng: Generator) -> Pattern:
     """Any of them, equally often."""
     kinds = (disordered, disordered, grating, empty, rings, rings, arcs, dilute, spotted, sheets)
     scene = kinds[int(rng.integers(len(kinds)))](rng)
-    return replace(scene, truth=NONE, clear=1)
+    return replace(scene, truth=NONE, alike=among(()))
 
 
 def disordered(rng: Generator) -> Pattern:

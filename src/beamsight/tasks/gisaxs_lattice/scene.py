@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from beamsight.frame import Geometry
+from beamsight.physics.crystals import NAMES
 from beamsight.physics.films import Film
 
 RINGS, SPOTS = 6, 24
@@ -23,16 +24,16 @@ Array = NDArray[np.float64]
 class Pattern(Film):
     """A film as `Film` has it, whose fields physics reads by name, and:
 
-    `truth` the number of its name, `clear` 0 where nothing can tell it; other things, tangents from the direct beam and photons a
-    pixel: up to RINGS rings of `ring_rad`, `ring_ph`, relative width `ring_wide`, `ring_turned` by a wave of `ring_fold` turns
-    about `ring_angle`; up to SPOTS spots at `spot_up`, `spot_across` of `spot_ph` and radius `spot_rad`; diffuse light
-    `diffuse_ph` that falls as (1 + (r/`diffuse_rad`)^2)^(-`diffuse_power`/2); all `grazing` 1 behind the horizon.
+    `truth` the number of its name, `alike` 1 for each lattice that would show the same; other things, tangents from the direct
+    beam and photons a pixel: up to RINGS rings of `ring_rad`, `ring_ph`, relative width `ring_wide`, `ring_turned` by a wave of
+    `ring_fold` turns about `ring_angle`; up to SPOTS spots at `spot_up`, `spot_across` of `spot_ph` and radius `spot_rad`;
+    diffuse light `diffuse_ph` that falls as (1 + (r/`diffuse_rad`)^2)^(-`diffuse_power`/2); all `grazing` 1 behind the horizon.
     The file: `turns` quarter turns, `cover_y`, `cover_x` shares of the frame that the detector covers, and with `decades` above 0
     an 8-bit picture of the logarithm over so many decades, without a mask.
     """
 
     truth: int = 0
-    clear: int = 1
+    alike: Array = field(default_factory=partial(np.zeros, (len(NAMES),)))
     ring_rad: Array = field(default_factory=partial(np.ones, (RINGS,)))
     ring_ph: Array = field(default_factory=partial(np.zeros, (RINGS,)))
     ring_wide: Array = field(default_factory=partial(np.ones, (RINGS,)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch.nn.functional import avg_pool2d
+from torch.nn.functional import avg_pool2d, one_hot, pad
 
 from beamsight.detector import Exposed, offsets
 from beamsight.physics import gisaxs
@@ -88,15 +88,17 @@ def _pictures(exposed: Exposed, patterns: Columns, inside: torch.Tensor) -> dict
 
 
 def label(patterns: Columns, exposed: Exposed) -> torch.Tensor:
-    """[B 8]: the lattice or none; doubtful where nothing can tell it, or hardly any of its light is there to be seen."""
+    """[B 8]: the lattice or none, shared evenly among lattices that show the same; doubtful where hardly any of its light is
+    there to be seen."""
     truth = patterns.truth[:, 0, 0].long()
-    named = torch.nn.functional.one_hot(truth, len(ANSWERS)).float()
+    named = one_hot(truth, len(ANSWERS)).float()
+    named = named.maximum(pad(patterns.alike, (0, 1)))
     light = patterns.lattice_ph[:, 0, 0]
     even = patterns.flat_ph[:, 0, 0] + exposed.background[:, 0, 0]
     dim = (light * exposed.exposure[:, 0, 0] < DIM_PH) | (light < DIM_SHARE * even)
     dim |= standing_out(patterns, exposed) < SEEN
-    doubtful = (patterns.clear[:, 0, 0] == 0) | ((truth < len(NAMES)) & dim)
-    return torch.where(doubtful[:, None], torch.nan, named)
+    dim &= truth < len(NAMES)
+    return torch.where(dim[:, None], torch.nan, named / named.sum(1, keepdim=True))
 
 
 def standing_out(patterns: Columns, exposed: Exposed) -> torch.Tensor:

@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 
 from beamsight.detector import Exposed
-from beamsight.physics.columns import chosen
+from beamsight.physics.columns import Rows, chosen
 from beamsight.physics.visibility import CONTRAST, Grades, counted, either, grade
 from beamsight.tasks.scattering_tags import parts
 from beamsight.tasks.scattering_tags.parts import Films
@@ -50,7 +50,7 @@ def spot_tags(films: Films, exposed: Exposed) -> Grades:
     return found
 
 
-def _spot_grades(films: Films, exposed: Exposed, rows: torch.Tensor) -> torch.Tensor:
+def _spot_grades(films: Films, exposed: Exposed, rows: Rows) -> torch.Tensor:
     """[n 96] grade of each spot against a constant: 25 samples of the image under it stand for its pixels."""
     height, width = exposed.photons.shape[1:]
     side = max(height, width)
@@ -93,7 +93,7 @@ def layer_tags(films: Films, exposed: Exposed) -> Grades:
     return found
 
 
-def _widened(films: Films, exposed: Exposed, rows: torch.Tensor, parts_of: dict[str, str]) -> Films:
+def _widened(films: Films, exposed: Exposed, rows: Rows, parts_of: dict[str, str]) -> Films:
     """The films with thin parts, {width: strength}, as wide, and as much lower, as the detector's spread makes them."""
     values, spread = vars(films), exposed.spread_px[rows] / max(exposed.photons.shape[1:])
     wide = {name: torch.hypot(values[name], spread) for name in parts_of}
@@ -101,7 +101,7 @@ def _widened(films: Films, exposed: Exposed, rows: torch.Tensor, parts_of: dict[
     return cast("Films", replace(cast("Any", films), **wide, **low))
 
 
-def _summed(part: torch.Tensor, exposed: Exposed, rows: torch.Tensor) -> torch.Tensor:
+def _summed(part: torch.Tensor, exposed: Exposed, rows: Rows) -> torch.Tensor:
     """Grade [n] of a thin part [n H W], for which nothing smooth can stand: its summed d' and its contrast."""
     weight = (
         exposed.area[rows]
