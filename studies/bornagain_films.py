@@ -24,13 +24,11 @@ from numpy.random import Generator, default_rng
 
 from bornagain_detector import Picture, draw_picture, exposed, grid_of
 from bornagain_sample import simulated
+from materials import PARTICLES, SUBSTRATES
 from surfaces import SURFACES, alike
 
 KINDS = ("powder", "finite", "none")
 OTHERS = ("disordered", "grating", "empty")
-# Electrons / nm3 from mass density and composition, and absorption over dispersion, roughly, between 6 and 16 keV.
-PARTICLES = {"gold": (4661.0, 0.10), "magnetite": (1482.0, 0.05), "silica": (661.0, 0.005), "polymer": (340.0, 0.002)}
-SUBSTRATES = {"silicon": (699.0, 0.015), "glass": (661.0, 0.01)}
 KEV_NM = 1.2398420
 
 

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.random import Generator
 
 from bornagain_detector import Floats, Grid
+from materials import PARTICLES, SUBSTRATES, refraction
 from surfaces import SURFACES, Surface, azimuths, rods
 
-ELECTRON_NM = 2.8179403e-6
 GREY = (0.5, 0.5, 0.5)
 COLUMNS = {"powder": 2, "finite": 4}  # of each azimuth
 
@@ -30,8 +30,6 @@ def simulated(film: Any, grid: Grid, rng: Generator) -> Floats:
 
 
 def _sample(film: Any, grid: Grid, rng: Generator) -> Any:
-    from bornagain_films import PARTICLES, SUBSTRATES
-
     particle, substrate = _material(*PARTICLES[film.particle], film), _material(*SUBSTRATES[film.substrate], film)
     rough = ba.Roughness(ba.SelfAffineFractalModel(film.roughness_nm, 0.6, 30.0), ba.ErfTransient())
     sample, vacuum = ba.Sample(), ba.Layer(ba.Vacuum())
@@ -48,8 +46,8 @@ def _sample(film: Any, grid: Grid, rng: Generator) -> Any:
 
 
 def _material(electrons_per_nm3: float, absorption: float, film: Any) -> Any:
-    """n = 1 - δ + i β with δ = r_e λ² ρ / 2 π."""
-    delta = ELECTRON_NM * film.wavelength_nm**2 * electrons_per_nm3 / (2 * pi)
+    """n = 1 - δ + i β."""
+    delta = refraction(electrons_per_nm3, film.wavelength_nm)
     return ba.RefractiveMaterial("some", GREY, delta, delta * absorption)
 
 

@@ -22,7 +22,9 @@ from PIL import Image
 from beamsight.frame import Frame, Geometry
 from beamsight.sources import read_frames
 from benchmarks.peers import BORNAGAIN, clean_environment, peer_python
+from materials import uppermost_alone
 from rows import ROOT
+from surfaces import alike_layers
 
 DATA = Path(os.environ.get("BEAMSIGHT_DATA", ROOT.parent / "shared" / "data"))
 NONE = "none"
@@ -114,7 +116,14 @@ def films(folder: Path, each: tuple[int, int, int] | None = None) -> Iterator[As
         film = told["film"]
         kind = "none" if film["name"] == NONE else film["kind"]
         if each is None or int(path.stem[-4:]) < dict(zip(("powder", "finite", "none"), each, strict=True))[kind]:
-            yield Asked(_film(path, told), film["name"], tuple(film["alike"]), kind_of(film), path.stem, film["spacing_nm"])
+            yield Asked(_film(path, told), film["name"], alike_of(film), kind_of(film), path.stem, film["spacing_nm"])
+
+
+def alike_of(film: dict[str, Any]) -> tuple[str, ...]:
+    """The other lattices that show the same as a film of one."""
+    if film["name"] != NONE and uppermost_alone(film):
+        return tuple(sorted({*film["alike"], *alike_layers(film["name"], film["kind"] == "finite")}))
+    return tuple(film["alike"])
 
 
 def kind_of(film: dict[str, Any]) -> str:

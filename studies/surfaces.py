@@ -104,6 +104,19 @@ def alike(name: str, beam: float | None, layers: int) -> list[str]:
     )
 
 
+def alike_layers(name: str, along_beam: bool) -> list[str]:
+    """The other lattices that a film may be taken for of which one layer alone is lit, whatever their nearest neighbours: those
+    whose layers have the same rods; all where one beam is seen along, which shows a single period."""
+    own = _lengths(name)
+    return sorted(other for other in SURFACES if other != name and (along_beam or np.allclose(own, _lengths(other))))
+
+
+def _lengths(name: str) -> Floats:
+    """The shortest rods of a layer in terms of the shortest."""
+    every = np.unique(np.round(np.hypot(*rods(SURFACES[name], 40.0).T), 6))
+    return np.asarray(every[:6] / every[0])
+
+
 def _same(one: tuple[float, tuple[float, ...]], other: tuple[float, tuple[float, ...]], layers: int) -> bool:
     places = [np.array(places[:layers]) for _, places in (one, other)]
     apart = min(np.abs(_wrapped(places[0] - sign * places[1])).max() for sign in (1, -1))

@@ -124,8 +124,9 @@ def test_every_measured_image_is_judged(sets: ModuleType) -> None:
 
 def film(folder: Path, name: str, kind: str, known: bool) -> None:
     shown = {"name": name, "kind": kind, "alike": ["HCP"], "paracrystal": 0.02, "meso": True}
+    of = {"shape": "sphere", "diameter_nm": 12.0, "particle": "silica", "embedded": False}
     told = {
-        "film": shown | {"wavelength_nm": 0.1, "spacing_nm": 14.5},
+        "film": shown | {"wavelength_nm": 0.1, "spacing_nm": 14.5, "incidence_rad": 0.005, "strain": 0.0} | of,
         "picture": {"known": known}, "centre_px": [90.5, 20.0], "distance_m": 2.0, "pixel_m": 1e-4,
     }  # fmt: skip
     stem = folder / f"{name}-{kind}-0001"
@@ -147,6 +148,21 @@ def test_films_are_read_with_what_is_known_of_them(sets: ModuleType, tmp_path: P
     assert not powder.frame.mask[5, 5]
     # Number 1 is the second of its kind.
     assert [one.name for one in sets.films(tmp_path, (1, 2, 1))] == ["FCC111"]
+
+
+def test_films_lit_in_their_first_layer_are_told_by_it(sets: ModuleType) -> None:
+    film = {
+        "name": "HCP", "kind": "powder", "shape": "sphere", "diameter_nm": 20.0, "spacing_nm": 20.0, "particle": "gold",
+        "embedded": False, "incidence_rad": 0.0015, "wavelength_nm": 0.16, "strain": 0.0, "alike": [],
+    }  # fmt: skip
+    assert sets.alike_of(film) == ("FCC111",)
+    assert sets.alike_of(film | {"name": "FCC100"}) == ("BCC100", "Cubic100")
+    assert sets.alike_of(film | {"name": "Cubic110"}) == ()
+    assert len(sets.alike_of(film | {"name": "Cubic110", "kind": "finite"})) == 6
+    # Steep enough, or of what hardly bends light: all layers are lit.
+    assert sets.alike_of(film | {"incidence_rad": 0.0075}) == ()
+    assert sets.alike_of(film | {"particle": "silica"}) == ()
+    assert sets.alike_of(film | {"name": "none", "kind": "grating"}) == ()
 
 
 def test_pictures_keep_the_order_of_photons_and_nothing_of_their_unit() -> None:

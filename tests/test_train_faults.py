@@ -18,7 +18,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from beamsight.ahead import made_ahead
 from beamsight.checkpoint import BEST, CHECKPOINT, RUN, restore
 from beamsight.errors import BeamsightError, CannotRead
-from beamsight.examples import Source, simulate
+from beamsight.examples import Examples, Source, simulate
 from beamsight.train import start, train
 from beamsight.trainlog import LOG, Clock
 from toy import RECIPE, TOY, TOY_ONE
@@ -179,3 +179,16 @@ def test_waiting_is_the_time_that_examples_take_to_come() -> None:
         assert clock.agreed(state, 0.25) == 0.25
     assert 0.06 <= state.waited <= state.seconds - 0.06
     assert not clock.stopped
+
+
+def test_a_loss_that_is_no_number_ends_a_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = Source.step
+
+    def broken(source: Source, number: int) -> Examples:
+        made = step(source, number)
+        return replace(made, counts=made.counts * torch.nan) if number == 3 else made
+
+    monkeypatch.setattr(Source, "step", broken)
+    with pytest.raises(BeamsightError, match="step 3 is nan"):
+        train(TOY, tmp_path, SHORT, ahead=0)
+    assert all(weight.isfinite().all() for weight in load_file(tmp_path / BEST).values())

@@ -24,6 +24,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from beamsight.ahead import keep_memory, made_ahead
 from beamsight.checkpoint import CHECKPOINT, Said, State, begin_with, keep_best, kept_in, prepare, restore, save
+from beamsight.errors import BeamsightError
 from beamsight.evaluate import average_precision, mean
 from beamsight.examples import Examples, Source, Viewed, fewest, shown
 from beamsight.frame import Frame
@@ -110,9 +111,11 @@ def _steps(
     recipe, target = source.recipe, source.task.target
     view, kept = build_view(recipe.view).to(_device()), time.monotonic()
     for number, examples in clock.timed(batches):
-        loss = learn(state, view, examples, target, recipe)
+        loss = clock.agreed(state, float(learn(state, view, examples, target, recipe)))
+        if not math.isfinite(loss):
+            raise BeamsightError(f"the loss of step {number} is {loss}: no weights come of it; what was kept before is as it was")
         state.step = number + 1
-        log.step(state, clock.agreed(state, float(loss)), learning_rate(state, recipe), progress(state, recipe))
+        log.step(state, loss, learning_rate(state, recipe), progress(state, recipe))
         if state.step % recipe.validate_every == 0 or progress(state, recipe) >= 1:
             scores = _scores(state, view, judged, target, recipe)
             keep_best(state, mean(scores), log.folder)

@@ -46,7 +46,7 @@ def render(films: Columns, shape: tuple[int, int]) -> torch.Tensor:
 def _made(films: Columns, shape: tuple[int, int]) -> torch.Tensor:
     e = exits(films, shape)
     light = scattered(films, e)
-    light = light * (films.lattice_ph / light.mean((1, 2), keepdim=True).clamp(min=1e-30))
+    light = light * (films.lattice_ph / light.mean((1, 2), keepdim=True).clamp(min=1e-20))
     if any_of(films.rough_ph > 0):
         light = light + _rough(films, e)
     if any_of(films.flat_ph + films.air_ph + films.direct_ph + films.specular_ph > 0):

@@ -13,19 +13,22 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from beamsight.physics import films
-from beamsight.physics.crystals import NAMES
+from beamsight.physics.crystals import NAMES, layer_height_m
 from beamsight.physics.draws import log_uniform
 from beamsight.physics.films import Film
 from beamsight.physics.finite import MOST_AZIMUTHS
 from beamsight.physics.formfactors import BALL, ROUND, SQUARE
 from beamsight.physics.same import same_block, same_shadow
 from beamsight.tasks.gisaxs_lattice.looking import Numbers, computed, looked_at
+from beamsight.tasks.gisaxs_lattice.matter import reached, unlit, within
 from beamsight.tasks.gisaxs_lattice.scene import Pattern
 
 # What one azimuth tells of a lattice, whatever its spacing against its particles, is its shadow along the beam: these alone have
 # one of their own (azimuth of the crystal, rad), the two close packings from three layers on.
 OWN_SHADOW = {"FCC100": np.pi / 4, "FCC111": 0.0, "HCP": 0.0}
 CLOSE, FEWEST_LAYERS = ("FCC111", "HCP"), 3  # that tell the two close packings apart
+# What one layer alone tells.
+SHEETS = (("BCC100", "Cubic100", "FCC100"), CLOSE, ("BCC110",), ("Cubic110",))
 FEWEST_CELLS = (5, 5, 2)  # along the edges of a block
 STEPPED = 0.33  # of the blocks: a sum over azimuths takes six times as long
 # The one lattice of published files whose second edge leaves the surface: in its patterns that edge lies flat, and a phase steps
@@ -52,17 +55,6 @@ def particle(rng: Generator, diameter_m: float, spacing_m: float) -> Numbers:
     return numbers
 
 
-def within(rng: Generator, film: Film, height_m: float, wave_m: float) -> Numbers:
-    """Particles in air, or in a film of polymer that holds them."""
-    if rng.random() > 0.25:
-        return {"base_m": rng.uniform(0, 5e-9) if rng.random() < 0.2 else 0.0}
-    scale = (wave_m / 1.24e-10) ** 2
-    return {
-        "film_m": height_m + 2 * film.radius_m * film.tall + rng.uniform(1e-9, 2e-8),
-        "film_delta": rng.uniform(1.8e-6, 3e-6) * scale, "film_beta": rng.uniform(2e-9, 1e-8) * scale,
-    }  # fmt: skip
-
-
 def layered(rng: Generator, name: str) -> Pattern:
     """An in-plane powder of domains of layers."""
     diameter = log_uniform(rng, 7e-9, 3e-8)
@@ -75,8 +67,10 @@ def layered(rng: Generator, name: str) -> Pattern:
     order = {"domain_m": spacing * log_uniform(rng, 5, 40), "gaussian": int(rng.random() < 0.3)}
     if rng.random() < 0.3:
         order["paracrystal"] = rng.uniform(0.02, 0.07)
+    lit, thinner = reached(numbers, layers, film.layer_m)
     few = name in CLOSE and layers < FEWEST_LAYERS
-    return pattern(film, name, **numbers, **order, alike=among(CLOSE if few else ()))
+    alike = next(names for names in SHEETS if name in names) if few or unlit(numbers, film.layer_m) else ()
+    return pattern(film, name, **numbers | thinner, **order, layers=lit, alike=among(alike))
 
 
 def among(names: Collection[str]) -> NDArray[np.float64]:
@@ -118,7 +112,9 @@ def _block(
 ) -> Pattern:
     """One whose edges are free `between_m`; doubtful where other names have edges there that make the same block."""
     numbers = looked_at(rng, 1e9 * reach_per_nm) | computed(rng)
-    numbers["incidence_rad"] = np.radians(rng.uniform(0.08, 0.3))
+    incidence = np.radians(rng.uniform(0.08, 0.3))
+    numbers["beam_y"] += (np.tan(incidence) - np.tan(numbers["incidence_rad"])) / numbers["side_rad"]  # the horizon stays
+    numbers["incidence_rad"] = incidence
     film = films.turned(name, tuple(rng.uniform(*between_m, 3)), cells, radius_m=diameter_m / 2)
     # Order that decays over a row / sqrt 2 has rods as wide as the row's main peak; steps in azimuth and pixels widen them.
     order = np.linalg.norm(film.cell_m[:2, :2], axis=1) * film.cells[:2] / 2**0.5 * rng.uniform(0.3, 1)
@@ -144,7 +140,10 @@ def single(rng: Generator, name: str) -> Pattern:
     film = films.crystal(name, spacing, cells, (1, 1, 1 + rng.normal(0, 0.015)), **particle(rng, diameter, spacing))  # type: ignore[arg-type]
     top = (cells[2] - 1) * film.cell_m[2, 2] + film.site_m[:, 2].max()
     numbers |= within(rng, film, float(top), numbers["wavelength_m"])
-    return pattern(film, name, **numbers, alike=among(() if own else same_shadow(name, azimuth)))
+    lit, thinner = reached(numbers, cells[2], float(film.cell_m[2, 2]))
+    film = replace(film, cells=np.array([*cells[:2], lit], float))
+    seen = () if own else same_shadow(name, azimuth)
+    return pattern(film, name, **numbers | thinner, alike=among(NAMES if unlit(numbers, layer_height_m(name, spacing)) else seen))
 
 
 def pattern(film: Film, name: str, **numbers: Any) -> Pattern:

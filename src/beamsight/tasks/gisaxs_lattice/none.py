@@ -13,8 +13,9 @@ from numpy.random import Generator
 from beamsight.physics import films
 from beamsight.physics.crystals import CLASSES, NAMES, RODS
 from beamsight.physics.draws import log_uniform
-from beamsight.tasks.gisaxs_lattice.films import among, particle, pattern, within
+from beamsight.tasks.gisaxs_lattice.films import among, particle, pattern
 from beamsight.tasks.gisaxs_lattice.looking import Numbers, looked_at
+from beamsight.tasks.gisaxs_lattice.matter import within
 from beamsight.tasks.gisaxs_lattice.scene import RINGS, SPOTS, Pattern
 
 NONE = len(NAMES)
