@@ -27,7 +27,9 @@ def refraction(electrons_per_nm3: float, wavelength_nm: float) -> float:
 
 def uppermost_alone(film: Mapping[str, Any]) -> bool:
     """Whether only the first layer of a film of `bornagain_films.Film` is lit: its mean index, with which BornAgain's waves are
-    made, lets so little through to the second that along a rod the sum over layers varies by less than HARDLY, 2 exp(-Im kz h)"""
+    made, lets so little through to the second that along a rod the sum over layers varies by less than HARDLY.
+
+    What reaches the second is exp(-Im kz h) of the amplitude; the sum varies by twice as much."""
     surface, length = SURFACES[film["name"]], film["wavelength_nm"]
     (ax, ay), (bx, by), height = surface.first, surface.second, surface.step[2]
     share = VOLUME[film["shape"]] * (film["diameter_nm"] / film["spacing_nm"]) ** 3 / (abs(ax * by - ay * bx) * height)

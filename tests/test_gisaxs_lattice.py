@@ -80,6 +80,11 @@ def test_what_nothing_can_tell_is_doubtful() -> None:
     assert named(replace(film, flat_ph=1e4)) is None
 
 
+def test_few_blocks_show_the_same() -> None:
+    blocks = [block(default_rng([11, n]), NAMES[n % 7]) for n in range(700)]
+    assert 0.025 < np.mean([scene.alike.sum() > 1 for scene in blocks]) < 0.06  # one in twenty-five, as the task's page says
+
+
 def test_what_shows_the_same_shares_its_truth() -> None:
     blocks = [replace(block(default_rng([8, n]), "Cubic110"), lattice_ph=1e4, flat_ph=0.0, decades=0.0) for n in range(120)]
     two = next(scene for scene in blocks if scene.alike.sum() == 2)

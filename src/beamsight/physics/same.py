@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -16,6 +17,7 @@ Array = NDArray[np.float64]
 DIRECTIONS = (0.0, np.pi / 4, np.pi / 2)  # azimuths along which some lattice shows rows
 STEPS = np.array(list(product(range(-4, 5), repeat=2)), float)
 SEEN_ORDER = 2  # of the rods that tell two blocks apart
+LAYERED = tuple(name for name, edge in EDGES.items() if not np.array(edge)[:2, 2].any())  # with two edges in the surface
 
 
 def shadow(name: str, azimuth_rad: float) -> tuple[float, float, int] | None:
@@ -47,10 +49,9 @@ def same_block(name: str, cell_m: Array, cells: Array, between_m: tuple[float, f
 
     Names whose second edge leaves the surface are like no other.
     """
-    layered = [other for other, edge in EDGES.items() if not np.array(edge)[:2, 2].any()]
-    if name not in layered:
+    if name not in LAYERED:
         return (name,)
-    return tuple(other for other in layered if other == name or _off(cell_m, np.array(EDGES[other]), cells, between_m) < 1)
+    return tuple(other for other in LAYERED if other == name or _off(cell_m, np.array(EDGES[other]), cells, between_m) < 1)
 
 
 def _off(cell_m: Array, edge: Array, cells: Array, between_m: tuple[float, float]) -> float:
@@ -75,6 +76,7 @@ def _angle(u: Array, v: Array) -> Array:
     return np.asarray(np.arctan2(u[..., 0] * v[..., 1] - u[..., 1] * v[..., 0], (u * v).sum(-1)))
 
 
+@cache
 def _bases() -> tuple[Array, Array]:
     """Pairs of steps [N, 2] that span the whole of a layer's lattice."""
     near = STEPS[(np.abs(STEPS) <= 2).all(1) & STEPS.any(1)]

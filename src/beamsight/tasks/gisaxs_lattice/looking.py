@@ -15,8 +15,12 @@ from beamsight.physics.films import wavelength_m
 
 Numbers = dict[str, Any]
 
-# At 10 keV; all grow as the wavelength squared.
-SUBSTRATES = {"silicon": (4.9e-6, 7.4e-8), "glass": (4.6e-6, 4.5e-8), "gold": (3.0e-5, 2.2e-6), "polymer": (2.3e-6, 2e-9)}
+# Refraction and absorption at 10 keV; both grow as the wavelength squared. The oxide is one of iron.
+MATTER = {
+    "silicon": (4.9e-6, 7.4e-8), "glass": (4.6e-6, 4.5e-8), "gold": (3.0e-5, 2.2e-6), "polymer": (2.3e-6, 2e-9),
+    "oxide": (1.0e-5, 5e-7),
+}  # fmt: skip
+SUBSTRATES = {"silicon": 0.6, "glass": 0.2, "gold": 0.1, "polymer": 0.1}  # how often
 TEN_KEV_M = 1.24e-10
 
 
@@ -30,8 +34,8 @@ def looked_at(rng: Generator, reach_per_m: float) -> Numbers:
 
 
 def _matter(rng: Generator, wave: float) -> Numbers:
-    name = str(rng.choice(list(SUBSTRATES), p=[0.6, 0.2, 0.1, 0.1]))
-    delta, beta = (v * (wave / TEN_KEV_M) ** 2 for v in SUBSTRATES[name])
+    name = str(rng.choice(list(SUBSTRATES), p=list(SUBSTRATES.values())))
+    delta, beta = (v * (wave / TEN_KEV_M) ** 2 for v in MATTER[name])
     return {"substrate_delta": delta, "substrate_beta": beta}
 
 

@@ -10,12 +10,9 @@ from numpy.random import Generator
 from beamsight.physics.films import Film
 from beamsight.physics.fresnel import DEEP
 from beamsight.physics.visibility import CONTRAST
-from beamsight.tasks.gisaxs_lattice.looking import TEN_KEV_M, Numbers
+from beamsight.tasks.gisaxs_lattice.looking import MATTER, TEN_KEV_M, Numbers
 
-# Refraction and absorption at 10 keV of gold, an oxide of iron, silica and a polymer, and how often particles are of it.
-POLYMER = (2.3e-6, 2e-9)
-PARTICLES = ((3.0e-5, 2.2e-6), (1.0e-5, 5e-7), (4.6e-6, 4.5e-8), POLYMER)
-OFTEN = (0.35, 0.3, 0.15, 0.2)
+PARTICLES = {"gold": 0.35, "oxide": 0.3, "glass": 0.15, "polymer": 0.2}  # how often
 
 
 def within(rng: Generator, film: Film, height_m: float, wave_m: float) -> Numbers:
@@ -23,10 +20,10 @@ def within(rng: Generator, film: Film, height_m: float, wave_m: float) -> Number
     In most films they bend light as their mean with what lies between them does: dense ones of metal are dark below their first
     layer up to a third of a degree."""
     held, averaged = rng.random() < 0.25, rng.random() < 0.7
-    matter = np.array(POLYMER if held else (0.0, 0.0))
+    matter = np.array(MATTER["polymer"] if held else (0.0, 0.0))
     if averaged:
-        share = rng.uniform(0.1, 0.6)
-        matter = (1 - share) * matter + share * np.array(PARTICLES[int(rng.choice(len(PARTICLES), p=OFTEN))])
+        share, name = rng.uniform(0.1, 0.6), str(rng.choice(list(PARTICLES), p=list(PARTICLES.values())))
+        matter = (1 - share) * matter + share * np.array(MATTER[name])
     if not held and not averaged:
         return {"base_m": rng.uniform(0, 5e-9) if rng.random() < 0.2 else 0.0}
     delta, beta = matter * (wave_m / TEN_KEV_M) ** 2
@@ -48,7 +45,7 @@ def reached(numbers: Numbers, steps: int, step_m: float) -> tuple[int, Numbers]:
 
 
 def _decay(numbers: Numbers) -> float:
-    """Im kz of the beam in the film, 1/m."""
+    """Im kz of the beam in the film, 1/m: `fresnel.normal_wavevector` of one number, without a tensor for each scene."""
     delta, beta = numbers.get("film_delta", 0.0), numbers.get("film_beta", 0.0)
     inside = np.sin(numbers["incidence_rad"]) ** 2 - 2 * delta + 2j * beta
     return float(2 * np.pi / numbers["wavelength_m"] * np.sqrt(inside).imag)
