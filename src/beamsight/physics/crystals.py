@@ -99,6 +99,13 @@ def layer_height_m(name: str, spacing_m: float, stretch: tuple[float, float, flo
     return LAYERINGS[name].height * spacing_m * stretch[2]
 
 
+def shift_m(name: str, cell: Array) -> float:
+    """How far a particle lies beside the nearest one of the layer below; `cell` [2, 2] m from `layer`."""
+    kind = LAYERINGS[name]
+    steps = np.array(list(product((-1, 0, 1), repeat=2))) + np.array(kind.shift) / kind.parts
+    return float(np.linalg.norm(steps @ cell, axis=1).min())
+
+
 def reciprocal(cell: Array) -> Array:
     """[n, n] the rows b with b_i . a_j = 2 pi delta_ij for the rows a of `cell`: rad/m for m."""
     return np.asarray(2 * np.pi * np.linalg.inv(cell).T)

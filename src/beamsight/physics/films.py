@@ -29,9 +29,11 @@ class Film:
     Particles: `shape` BALL, ROUND or SQUARE of `formfactors`, `radius_m` (half side), height 2 `radius_m` x `tall`, `taper`,
     relative standard deviation `spread` of sizes; `base_m` from the substrate to the lowest; `disorder_m` root mean square
     displacement along each axis; `strewn` share of the particles that know no lattice.
-    Powder: up to LAYERS `layers` `layer_m` apart, `parts` and `repeat` as in `crystals.Layering`, `rod_q` and `rod_count` from
-    `crystals.rods`, `area_m2` of a cell; order decays over `domain_m`, as Gauss's function where `gaussian`; `paracrystal`
-    relative standard deviation of the nearest distance, for order that is lost from neighbour to neighbour.
+    Powder: up to LAYERS `layers` `layer_m` apart, of the uppermost the share `filled`; `shift_m` how far particles lie beside
+    those below; `common` the share of the displacements' mean square that all particles above one another have together;
+    `parts` and `repeat` as in `crystals.Layering`, `rod_q` and `rod_count` from `crystals.rods`, `area_m2` of a cell; order
+    decays over `domain_m`, as Gauss's function where `gaussian`; `paracrystal` relative standard deviation of the nearest
+    distance, for order that is lost from neighbour to neighbour.
     Crystal: `cell_m`, `site_m`, `site` from `crystals.block`, `cells` how many along each, turned by `azimuth_rad`; of one that
     leans, at single azimuths, `edge_rad` a phase from cell to cell of the second edge beside that of their places.
     Light, photons a pixel: `lattice_ph` mean of the particles' light over the frame; `flat_ph`; `air_ph` at the direct beam,
@@ -65,6 +67,9 @@ class Film:
     strewn: float = 0.0
     layers: int = 1
     layer_m: float = 0.0
+    filled: float = 1.0
+    shift_m: float = 0.0
+    common: float = 0.0
     parts: int = 1
     repeat: int = 1
     rod_q: NDArray[np.float64] = field(default_factory=partial(np.zeros, (RODS,)))
@@ -107,6 +112,7 @@ def powder(name: str, spacing_m: float, layers: int, stretch: tuple[float, float
     film = Film(
         NAMES.index(name), spacing_m, layers=layers, layer_m=crystals.layer_height_m(name, spacing_m, stretch), parts=kind.parts,
         repeat=kind.repeat, rod_q=rod_q, rod_count=rod_count, area_m2=float(abs(np.linalg.det(cell))),
+        shift_m=crystals.shift_m(name, cell),
     )  # fmt: skip
     return replace(film, **numbers)
 

@@ -85,12 +85,27 @@ def _powder(s: Columns, e: Exits) -> torch.Tensor:
     phase = waved(grid.q_z[..., None] * height[:, None, None]) * used[:, None, None]
     damped, kinds = damping(s, grid), highest(s.parts, CLASSES)
     shifts = torch.arange(LAYERS) % s.repeat[:, 0]
-    parts = []
+    stacks = []
     for n in range(kinds):
         sums = (phase * torch.exp(-2j * torch.pi * n / s.parts[:, 0] * shifts)[:, None, None]).sum(-1)
-        parts.append(squared((mean * sums[..., None]).sum(2)) * (damped * (1 - s.strewn) / number))
-    light = (on_grid(torch.stack(parts, 1), e) * _rods(s, e, kinds)).sum(1)
-    return light + on_grid(disordered(s, grid, mean, damped), e)[:, 0] if some_disorder(s) else light
+        stacks.append(squared((mean * sums[..., None]).sum(2)) * ((1 - s.strewn) / number))
+    light = (on_grid(torch.stack(stacks, 1) * damped[:, None], e) * _rods(s, e, kinds)).sum(1)
+    # What all particles above one another share does not blur what lies between them.
+    between = damped
+    if any_of(s.common * s.disorder_m > 0):
+        between = damped ** (1 - s.common)
+        columns = sum(stack * _class_share(s, grid.q, n)[:, None] for n, stack in enumerate(stacks))
+        light = light + on_grid(((between - damped) * columns)[:, None], e)[:, 0]
+    return light + on_grid(disordered(s, grid, mean, between), e)[:, 0] if some_disorder(s) else light
+
+
+def _class_share(s: Columns, q: torch.Tensor, n: int) -> torch.Tensor:
+    """[B P] of what particles above one another scatter together at `q` rad/m, the share whose phases from layer to layer are
+    those of rods of class `n`: J0(q shift) is the mean over azimuths of the phase between neighbouring layers."""
+    parts = s.parts[:, 0]
+    bent = torch.special.bessel_j0(q * s.shift_m[:, 0])
+    share: torch.Tensor = (1 + (parts * (n == 0) - 1) * bent) / parts * (n < parts)
+    return share
 
 
 def _rods(s: Columns, e: Exits, kinds: int) -> torch.Tensor:

@@ -111,13 +111,15 @@ def _sizes(several: bool, device: torch.device) -> tuple[torch.Tensor, torch.Ten
 
 
 def heights(s: Columns) -> tuple[torch.Tensor, torch.Tensor]:
-    """[B LAYERS] middles of the particles above the substrate, and which of them there are; of a crystal, heights all over it."""
+    """[B LAYERS] middles of the particles above the substrate, and what share of each there is; of a crystal, heights all over
+    it."""
     n = torch.arange(LAYERS)
     half, single = (s.base_m + s.radius_m * s.tall)[:, 0], s.single[:, 0] > 0
     top = ((s.cells - 1) * s.cell_m[..., 2].abs()).sum(1)[:, None]
     # Layers that are not there lie with the last one: above the film, waves that fade in it would be no numbers.
     powder, block = half + n.minimum(s.layers[:, 0] - 1) * s.layer_m[:, 0], half + n / (LAYERS - 1) * top
-    return torch.where(single, block, powder), (single | (n < s.layers[:, 0])).float()
+    there = (s.layers[:, 0] - n).clamp(0, 1) * torch.where(n == s.layers[:, 0] - 1, s.filled[:, 0], 1.0)
+    return torch.where(single, block, powder), torch.where(single, 1.0, there)
 
 
 def mean_amplitude(grid: Grid) -> torch.Tensor:

@@ -67,10 +67,17 @@ def layered(rng: Generator, name: str) -> Pattern:
     order = {"domain_m": spacing * log_uniform(rng, 5, 40), "gaussian": int(rng.random() < 0.3)}
     if rng.random() < 0.3:
         order["paracrystal"] = rng.uniform(0.02, 0.07)
+    order |= _one_upon_another(rng, layers)
     lit, thinner = reached(numbers, layers, film.layer_m)
     few = name in CLOSE and layers < FEWEST_LAYERS
     alike = next(names for names in SHEETS if name in names) if few or unlit(numbers, film.layer_m) else ()
     return pattern(film, name, **numbers | thinner, **order, layers=lit, alike=among(alike))
+
+
+def _one_upon_another(rng: Generator, layers: int) -> Numbers:
+    """Particles that are moved with those below them, as layers follow what they lie upon; and an uppermost layer of islands."""
+    numbers = {"common": rng.uniform(0, 1)} if rng.random() < 0.6 else {}
+    return numbers | ({"filled": rng.uniform(0.2, 1)} if layers > FEWEST_LAYERS and rng.random() < 0.3 else {})
 
 
 def among(names: Collection[str]) -> NDArray[np.float64]:
