@@ -74,10 +74,25 @@ def test_the_mixer_knows_places() -> None:
 
 
 def test_an_unknown_network_is_named() -> None:
-    with pytest.raises(
-        BeamsightError, match=r"'resnet'.*joint, spots, compact, comparing, alexnet, vgg, hitnet, tilenet, latticenet"
-    ):
+    known = "joint, spots, compact, comparing, outlining, paired, alexnet, vgg, hitnet, tilenet, latticenet"
+    with pytest.raises(BeamsightError, match=rf"'resnet'.*{known}"):
         build_network("resnet", 1, 1)
+
+
+def test_the_paired_network_adds_what_spectrum_and_picture_tell() -> None:
+    torch.manual_seed(0)
+    counts, mask = torch.poisson(torch.full((3, 96, 100), 3.0)), torch.ones(3, 96, 100)
+    paired, seen = build_network("paired", 4, 8, "decades", 96).eval(), build_view("decades")(counts, mask)
+    logits, embedding = paired(seen)
+    compared, outlined = paired.comparing(build_view("patterson")(counts, mask)), paired.outlining(seen)
+    torch.testing.assert_close(logits, compared[0] + outlined[0])
+    assert embedding.shape == (3, EMBEDDING)
+
+
+@pytest.mark.parametrize("network", ["outlining", "paired"])
+def test_a_network_of_pictures_says_so_of_a_spectrum(network: str) -> None:
+    with pytest.raises(BeamsightError, match="--view decades"):
+        build_network(network, 4, 8, "patterson", 96)
 
 
 def photons(n: int = 3, size: int = 64) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from beamsight.baselines import VGG, AlexNet, HitNet, LatticeNet, TileNet
-from beamsight.blocks import Residual, convolve, halve
+from beamsight.blocks import Residual, halve
+from beamsight.comparing import Comparing, Outlining, Paired
 from beamsight.errors import BeamsightError
 from beamsight.joint import EMBEDDING, Joint
+from beamsight.mixer import Mixer
 from beamsight.spots import Spots, expected, tiles
 from beamsight.views import DECADES, PATTERSON, struck
 
@@ -35,6 +36,8 @@ def build_network(name: str, channels: int, width: int, view: str = "image", siz
         if view != "counts":
             raise BeamsightError(f"the network {name} sees counts as they are, not {view!r}; choose --view counts")
         return SEEING_COUNTS[name](channels, width)
+    if name in SEEING_DECADES and view != DECADES:
+        raise BeamsightError(f"the network {name} sees pictures of many decades, not {view!r}; choose --view {DECADES}")
     if view not in ("image", DECADES, PATTERSON):
         raise BeamsightError(f"the network {name} sees the image alone, not {view!r}; choose --view image or --network joint")
     return NETWORKS[name](channels, width)
@@ -67,29 +70,6 @@ class Compact(nn.Module):
         return self.head(embedding), embedding
 
 
-class Comparing(nn.Module):
-    """For log-polar power spectra, where the same lattice at another scale is the same picture shifted.
-
-    Three halvings with residual blocks, then attention among places, pooled by mean and maximum.
-    """
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        self.stages = nn.Sequential(
-            convolve(channels, 32), nn.ReLU(), halve(32, 64), Residual(64), Residual(64),
-            halve(64, 112), Residual(112), Residual(112), halve(112, 192), Residual(192),
-        )  # fmt: skip
-        self.mixer = Mixer(192)
-        self.embed = nn.Sequential(nn.Linear(2 * 192, EMBEDDING), nn.ReLU())
-        self.head = nn.Linear(EMBEDDING, width)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[N C R A] to logits [N T] and embedding [N 256]."""
-        grid = self.mixer(self.stages(x))
-        embedding = self.embed(torch.cat([grid.mean((2, 3)), grid.amax((2, 3))], 1))
-        return self.head(embedding), embedding
-
-
 class Whole(nn.Module):
     """View and network as one, from counts to answers: what is trained and exported."""
 
@@ -116,50 +96,15 @@ def judged(network: nn.Module, seen: Tensor, counts: Tensor, mask: Tensor, centr
     return network(seen)  # type: ignore[no-any-return]
 
 
-class Mixer(nn.Module):
-    """Attention among the places of a coarse grid: any place may compare itself with the one opposite or a turn away."""
-
-    def __init__(self, w: int, heads: int = 4) -> None:
-        super().__init__()
-        self.heads = heads
-        self.place = nn.Linear(4 * len(_WAVES), w, bias=False)
-        self.before, self.between = nn.LayerNorm(w), nn.LayerNorm(w)
-        self.ask, self.join = nn.Linear(w, 3 * w), nn.Linear(w, w)
-        self.think = nn.Sequential(nn.Linear(w, 2 * w), nn.ReLU(), nn.Linear(2 * w, w))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """[N W H H] to the same shape."""
-        w, height, breadth = x.shape[1:]
-        tokens = x.flatten(2).transpose(1, 2)
-        places = self.place(_positions(height, breadth).to(tokens))
-        asked = self.ask(self.before(tokens) + places).unflatten(2, (3, self.heads, w // self.heads))
-        query, key, value = asked.permute(2, 0, 3, 1, 4).unbind(0)
-        tokens = tokens + self.join(F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2))
-        tokens = tokens + self.think(self.between(tokens))
-        grid: Tensor = tokens.transpose(1, 2).unflatten(2, (height, breadth))
-        return grid
-
-
 NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {
     "compact": Compact,
     "comparing": Comparing,
+    "outlining": Outlining,
+    "paired": Paired,
     "alexnet": AlexNet,
     "vgg": VGG,
 }
+SEEING_DECADES = ("outlining", "paired")
 SEEING_COUNTS: dict[str, Callable[[int, int], nn.Module]] = {
     "hitnet": HitNet, "tilenet": TileNet, "latticenet": LatticeNet,
 }  # fmt: skip
-
-# Waves a grid's side that tell places apart: from the whole grid to neighbours on 8 x 8.
-_WAVES = (0.5, 1.0, 2.0, 4.0)
-
-
-def _positions(height: int, breadth: int) -> Tensor:
-    """Sines and cosines of the places [H * B, 16] of a grid, by rows then columns."""
-    y, x = torch.meshgrid(_phases(height), _phases(breadth), indexing="ij")
-    angles = torch.stack([y.flatten(), x.flatten()], 1)[:, :, None] * torch.tensor(_WAVES)
-    return torch.cat([angles.sin(), angles.cos()], 2).flatten(1)
-
-
-def _phases(n: int) -> Tensor:
-    return (torch.arange(n) + 0.5) * (torch.pi / n)

@@ -94,15 +94,20 @@ class Patterson(nn.Module):
 
     def forward(self, counts: Tensor, mask: Tensor) -> Tensor:
         """See the class."""
-        seen = self.decades(counts, mask)
-        with torch.autocast(counts.device.type, enabled=False):
-            power = spectrum(seen * _fading(seen.shape[2])[:, None] * _fading(seen.shape[3]))
-            places = _places(power.shape[2]).to(power.device)
-            polar = grid_sample(power, places.expand(power.shape[0], -1, -1, -1), padding_mode="border", align_corners=True)
-            log = torch.log(polar / polar.mean((2, 3), keepdim=True).clamp(min=1e-12) + FAINT)
-            log = log - log.mean((2, 3), keepdim=True)
-            spread: Tensor = (log.square().mean((2, 3), keepdim=True) + 1e-3).sqrt()
-            return log / spread
+        return polar_power(self.decades(counts, mask))
+
+
+def polar_power(seen: Tensor) -> Tensor:
+    """The power spectrum [N C RADII ANGLES] of what `Decades` shows, [N C H W], as `Patterson` has it; in float32."""
+    with torch.autocast(seen.device.type, enabled=False):
+        seen = seen.float()
+        power = spectrum(seen * _fading(seen.shape[2])[:, None] * _fading(seen.shape[3]))
+        places = _places(power.shape[2]).to(power.device)
+        polar = grid_sample(power, places.expand(power.shape[0], -1, -1, -1), padding_mode="border", align_corners=True)
+        log = torch.log(polar / polar.mean((2, 3), keepdim=True).clamp(min=1e-12) + FAINT)
+        log = log - log.mean((2, 3), keepdim=True)
+        spread: Tensor = (log.square().mean((2, 3), keepdim=True) + 1e-3).sqrt()
+        return log / spread
 
 
 def spectrum(images: Tensor) -> Tensor:
