@@ -19,10 +19,11 @@ from beamsight.detector import Detector
 from beamsight.examples import simulate
 from beamsight.frame import Frame, Geometry
 from beamsight.physics.crystals import NAMES as LATTICES
-from beamsight.task import SCENE, Task, exposures
+from beamsight.task import DETECTOR, SCENE, Task, exposures
 from gisaxs_sets import NONE, Asked
 
 SIDE, BATCH, SEED = 100, 32, 6
+EXPOSED = 8  # frames of a scene that is learnt from
 MOST_DRAWN = 30  # times as many scenes as are wanted: then a lattice that gives none is left out
 
 Floats = NDArray[np.float32]
@@ -71,16 +72,17 @@ class Pictures(Sequence[Frame]):
 
 @dataclass(frozen=True)
 class Photons(Sequence[Frame]):
-    """The frames of a dataset, with the noise of photons in every other one."""
+    """EXPOSED frames of each scene of a dataset, one after the other: in every other one photons are counted, anew each time."""
 
     data: Dataset
 
     def __len__(self) -> int:
-        return len(self.data.names)
+        return len(self.data.names) * EXPOSED
 
     def __getitem__(self, number: Any) -> Any:
-        images = self.data.noisy if number % 2 else self.data.clean
-        return frame_of(images[number], f"photons/{number:06d}", self.data.names[number])
+        image, name = self.data.clean[number // EXPOSED], self.data.names[number // EXPOSED]
+        image = np.random.default_rng([SEED, number, DETECTOR]).poisson(image) if number % 2 else image
+        return frame_of(image, f"photons/{number:06d}", name)
 
 
 def drawn_as(task: Task, draw: Callable[[Generator], Any]) -> Task:

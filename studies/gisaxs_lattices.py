@@ -1,12 +1,14 @@
 """Are lattices told from frames that nobody learnt from? Case III of Ushizima et al. (2016) again, and other programs' physics.
 
     python studies/gisaxs_lattices.py --runs FOLDER --sets FOLDER [--model gisaxs-lattice] [--each 1000] [--learn 1000]
-                                      [--seeds 3] [--paper-steps 3000] [--steps 1000] [--films 40 10 10] [--quick]
+                                      [--own 2000] [--seeds 3] [--paper-steps 3000] [--steps 1000] [--films 40 10 10]
+                                      [--films-seed 2] [--seen FOLDER] [--quick]
 
 Dataset 1, scenes of the paper's kind; dataset 2, with parameters outside the ranges of training; dataset 1 with the noise of
 photons: by the network of Table VI and by HOG with a linear classifier, both trained here on other scenes of dataset 1, by the
 shipped model, and by it after it went on learning from the same scenes. Then by the shipped model alone: HipGISAXS's patterns,
-films that BornAgain simulates into --sets, and measured images of none. What is drawn, trained and answered is kept in --runs,
+films that BornAgain simulates into --sets, those in --seen, whose answers were looked at while building, and measured images of
+none. What is drawn, trained and answered is kept in --runs,
 and the same command goes on where it was stopped. Writes docs/studies/gisaxs_lattices.json, pictures, and its page's tables.
 """
 
@@ -45,6 +47,7 @@ from rows import ROOT, Row, machine, publish, show
 
 TASK = "gisaxs-lattice"
 FIRST, SECOND, NOISY = "dataset 1", "dataset 2", "dataset 1 with Poisson noise"
+SEEN = "bornagain-seen"  # films of another seed, whose answers were looked at while building
 # What is asked of us, and what the paper's network and HOG reached.
 BOUNDS = {FIRST: (99.0, 92.29, 92.00), SECOND: (95.0, 82.60, 79.88), NOISY: (98.0, 91.57, 79.57)}
 # Test scenes of the two datasets, and the training scenes of each seed, are other examples.
@@ -99,8 +102,19 @@ def other_rows(said: Mapping[str, Sequence[Said]]) -> list[Row]:
         Row("BornAgain, believed and wrong", confidently_wrong(lattices), "%", 2.0, "lower"),
         Row("BornAgain, lattices that show the same: one of them", share(one.allowed for one in double), "%"),
         Row("BornAgain's films of none, refused", refused(bornagain), "%", 90.0),
+        *_seen_rows(said.get(SEEN, ())),
         Row("measured images of none, refused", refused(none), "%", 90.0),
         Row("our simulation's frames of none, refused", refused(said.get("simulated", ())), "%", 90.0),
+    ]
+
+
+def _seen_rows(said: Sequence[Said]) -> list[Row]:
+    if not said:
+        return []
+    title = "BornAgain's films whose answers were looked at while building"
+    return [
+        Row(f"{title}, right", right(told(said)), "%"),
+        Row(f"{title}, believed and wrong", confidently_wrong([one for one in said if one.truth != NONE]), "%", better="lower"),
     ]
 
 
@@ -132,19 +146,19 @@ def datasets(task: Task, options: argparse.Namespace) -> dict[str, list[Asked]]:
     return {FIRST: first.asked(False, "first"), SECOND: second.asked(False, "second"), NOISY: first.asked(True, "noisy")}
 
 
-def learnt_from(task: Task, options: argparse.Namespace, seed: int) -> Dataset:
-    """What the baselines learn from with a seed."""
+def learnt_from(task: Task, options: argparse.Namespace, seed: int, each: int) -> Dataset:
+    """What is learnt from with a seed, so many frames of each lattice."""
     from beamsight.tasks.gisaxs_lattice import draw_paper
 
     indices = TRAINING[seed * APART * 8 : (seed + 1) * APART * 8]
-    return store(task, draw_paper, indices, options.learn, options.runs / "frames" / f"learn-{options.learn}-{seed}")
+    return store(task, draw_paper, indices, each, options.runs / "frames" / f"learn-{each}-{seed}")
 
 
 def learner(
     model: str, task: Task, options: argparse.Namespace, seed: int, name: str, bundle: Bundle
 ) -> Callable[[Sequence[Frame]], list[str]]:
     """What a learner, trained or gone on with from the `bundle`, calls frames."""
-    folder, learn = options.runs / name, learnt_from(task, options, seed)
+    folder, learn = options.runs / name, learnt_from(task, options, seed, options.own if model == OURS else options.learn)
     if model == OURS:
         return ours(task, learn, folder, seed, options.steps, bundle.folder).names
     return linear(learn, seed) if model == HOG else table_vi(task, learn, folder, seed, options.paper_steps).names
@@ -157,7 +171,7 @@ def right_of(
     name = {
         PAPER: f"table-vi-{options.learn}-{options.paper_steps}-{seed}",
         HOG: f"hog-{options.learn}-{seed}",
-        OURS: f"ours-{bundle.card['sha256'][MODEL][:12]}-{options.learn}-{options.steps}-{seed}",
+        OURS: f"ours-{bundle.card['sha256'][MODEL][:12]}-{options.own}-{options.steps}-{seed}",
     }[model]
     paths = [options.runs / "answers" / f"{name}-{test.replace(' ', '-')}-{options.each}.json" for test in tests]
     if all(path.exists() for path in paths):
@@ -189,7 +203,9 @@ def others(options: argparse.Namespace) -> dict[str, list[Asked]]:
         missing = absent(DATA / folder)
         print(f"not measured: {name}, {missing}") if missing else found.update({name: list(frames())})
     each = tuple(options.films)
-    found["bornagain"] = list(films(make_films(options.sets, each), each))
+    found["bornagain"] = list(films(make_films(options.sets, each, options.films_seed), each))
+    if options.seen is not None:
+        found[SEEN] = list(films(options.seen, each))
     return found
 
 
@@ -203,10 +219,10 @@ def measured_all(options: argparse.Namespace) -> Found:
     for name, asked in tests.items():
         said = answered(bundle, asked, answers, f"{name.replace(' ', '-')}-{options.each}")
         accuracy[name, SHIPPED] = [right(said) or 0.0]
-    by_name = "-".join(map(str, options.films))
+    drawn = "-".join(map(str, options.films))
+    titles = {"bornagain": f"{drawn}-{options.films_seed}", SEEN: drawn}
     said_of_sets = {
-        name: answered(bundle, asked, answers, f"{name}-{by_name if name == 'bornagain' else len(asked)}")
-        for name, asked in sets.items()
+        name: answered(bundle, asked, answers, f"{name}-{titles.get(name, len(asked))}") for name, asked in sets.items()
     }
     return Found(accuracy, said_of_sets, sets)
 
@@ -229,17 +245,20 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--model", default=TASK, help="a task or a model's folder")
     parser.add_argument("--each", type=int, default=1000, help="test frames of each lattice")
     parser.add_argument("--learn", type=int, default=1000, help="frames of each lattice that the baselines learn from")
+    parser.add_argument("--own", type=int, default=2000, help="frames of each lattice that ours goes on with")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--paper-steps", type=int, default=3000, help="of 100 frames")
     parser.add_argument("--steps", type=int, default=1000, help="of ours, of as many frames as its recipe says")
     parser.add_argument(
         "--films", type=int, nargs=3, default=[40, 10, 10], help="powders and crystals of each lattice; each none"
     )
+    parser.add_argument("--films-seed", type=int, default=2)
+    parser.add_argument("--seen", type=Path, help="folder of films of another seed, whose answers were looked at")
     parser.add_argument("--none", type=int, default=300, help="frames of none of our own simulation")
     parser.add_argument("--quick", action="store_true", help="few frames, six steps, one seed; nothing kept in docs")
     options = parser.parse_args()
     if options.quick:
-        options.each, options.learn, options.seeds, options.paper_steps, options.steps = 4, 6, 1, 6, 6
+        options.each, options.learn, options.own, options.seeds, options.paper_steps, options.steps = 4, 6, 6, 1, 6, 6
         options.films, options.none = [0, 1, 1], 4
     return options
 
@@ -252,14 +271,16 @@ def main() -> None:
     path = path if options.quick else ROOT / "docs" / "studies"
     tables = {"datasets": seed_table(found.accuracy)}
     for name, said in found.said.items():
+        if name == SEEN:
+            continue
         tables[name] = answer_table(said) if name == "none" else confusion_table(said)
         if name in ("hipgisaxs", "bornagain"):
             tables[f"{name}-worst"] = worst_picture(found.asked[name], said, path / f"gisaxs_{name}_worst.webp")
     tables["kinds"] = kind_table(found.said["bornagain"])
     print(*tables.values(), sep="\n\n")
     text = (
-        f"{options.each:,} test frames of each lattice; baselines learnt from {options.learn:,} of each, {options.seeds} seeds, "
-        f"Table VI {options.paper_steps:,} steps of 100, ours {options.steps:,} steps of 64."
+        f"{options.each:,} test frames of each lattice; baselines learnt from {options.learn:,} of each, ours from "
+        f"{options.own:,}, {options.seeds} seeds, Table VI {options.paper_steps:,} steps of 100, ours {options.steps:,} of 64."
     )
     show(figures, text)
     if not options.quick:
