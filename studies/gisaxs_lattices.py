@@ -34,7 +34,9 @@ from gisaxs_scores import (
     answer_table,
     confidently_wrong,
     confusion_table,
+    first_two,
     kind_table,
+    overconfidence,
     refused,
     right,
     share,
@@ -97,14 +99,23 @@ def other_rows(said: Mapping[str, Sequence[Said]]) -> list[Row]:
         ),
         Row("the same, body-centred planes told apart by the files' names", right(published), "%"),
         Row("HipGISAXS, believed and wrong", confidently_wrong(published), "%", better="lower"),
+        *_probability_rows("HipGISAXS", published),
         Row("BornAgain, right", right(clear), "%", 90.0),
         Row("BornAgain, frames", float(len(lattices)), "", 350.0),
         Row("BornAgain, believed and wrong", confidently_wrong(lattices), "%", 2.0, "lower"),
         Row("BornAgain, lattices that show the same: one of them", share(one.allowed for one in double), "%"),
+        *_probability_rows("BornAgain", lattices),
         Row("BornAgain's films of none, refused", refused(bornagain), "%", 90.0),
         *_seen_rows(said.get(SEEN, ())),
         Row("measured images of none, refused", refused(none), "%", 90.0),
         Row("our simulation's frames of none, refused", refused(said.get("simulated", ())), "%", 90.0),
+    ]
+
+
+def _probability_rows(title: str, said: Sequence[Said]) -> list[Row]:
+    return [
+        Row(f"{title}, true name among the two most probable", first_two(said), "%"),
+        Row(f"{title}, probabilities promise too much by", overconfidence(said), "points", better="lower"),
     ]
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import fmean
 
 from beamsight.answer import UNSURE, Answer
 from beamsight.chances import wilson
@@ -32,6 +33,11 @@ class Said:
     def best(self) -> str:
         """The most probable name, also where the answer is unsure."""
         return max(self.probability, key=lambda name: self.probability[name], default=self.answer)
+
+    @property
+    def ranked(self) -> list[str]:
+        """Names, the most probable one first."""
+        return sorted(self.probability, key=lambda name: -self.probability[name])
 
     @property
     def believed(self) -> float:
@@ -79,6 +85,17 @@ def right(said: Sequence[Said]) -> float | None:
 def confidently_wrong(said: Sequence[Said]) -> float | None:
     """Per cent of all frames that get a believed name which is neither true nor shows the same."""
     return share(one.confident and not one.allowed for one in said)
+
+
+def first_two(said: Sequence[Said]) -> float | None:
+    """Per cent whose true name, or one that shows the same, is the most probable one or the runner-up."""
+    return share(bool({one.truth, *one.alike} & set(one.ranked[:2])) for one in said)
+
+
+def overconfidence(said: Sequence[Said]) -> float | None:
+    """Mean probability of the most probable name less the share of frames where it is right or shows the same, per cent: 0 where
+    probabilities hold, positive where they promise too much."""
+    return 100 * fmean(one.believed - one.allowed for one in said) if said else None
 
 
 def refused(said: Sequence[Said]) -> float | None:

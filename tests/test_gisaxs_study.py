@@ -57,6 +57,16 @@ def test_answers_are_counted(scores: ModuleType) -> None:
     assert scores.worst(every, 10) == [1, 4, 6]
 
 
+def test_the_runner_up_and_what_probabilities_promise_are_counted(scores: ModuleType) -> None:
+    unsure = {"FCC111": 0.5, "HCP": 0.4, "none": 0.1}
+    every = [scores.Said("a", "HCP", "unsure", unsure), scores.Said("b", "none", "unsure", unsure, ("FCC111",))]
+    assert scores.first_two(every) == 100
+    assert scores.first_two([replace(one, alike=()) for one in every]) == 50
+    assert scores.overconfidence(every) == pytest.approx(0)
+    assert scores.overconfidence(every[:1]) == pytest.approx(50)
+    assert scores.overconfidence([]) is scores.first_two([]) is None
+
+
 def test_a_refused_file_is_no_lattice(scores: ModuleType, sets: ModuleType) -> None:
     frame = sets._plain(np.ones((4, 5)), "a")
     one = scores.said_of(sets.Asked(frame, "none", (), "measured", "a"), Answer("a", error="no image"))
