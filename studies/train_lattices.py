@@ -1,12 +1,12 @@
 """How the shipped model of lattices was made, on two cores: scenes are rendered once and exposed anew each time they are seen.
 
-    python studies/train_lattices.py OUT --scenes 30000 --hours 0.07 0.5
+    python studies/train_lattices.py OUT --scenes 30000 --hours 0.07 0.5 [--network comparing]
 
 OUT/pool keeps mean photons of training scenes; OUT/first learns from bright ones before detectors without fault, OUT/second
-goes on, in two of three frames, with all that detectors and files do to them; with `--first src/beamsight/bundles/gisaxs_lattice`
-it goes on from the shipped model. `beamsight export OUT/second FOLDER` makes the model, whose card comes from scenes that are
-none of these. Where all that hides a pattern is there from the beginning, little is learnt in an hour. Scenes that are seen ten
-times are learnt by heart: `beamsight train gisaxs-lattice RUN --start OUT/second` goes on with fresh ones.
+goes on, in two of three frames, with all that detectors and files do to them; with `--first RUN` it goes on from a model of that
+network. `beamsight export OUT/second FOLDER` makes the model, whose card comes from scenes that are none of these. Where all that
+hides a pattern is there from the beginning, little is learnt in an hour. Scenes that are seen ten times are learnt by heart:
+`beamsight train gisaxs-lattice RUN --start OUT/second` goes on with fresh ones.
 """
 
 # SPDX-License-Identifier: BSD-3-Clause
@@ -34,6 +34,7 @@ from beamsight.tasks.gisaxs_lattice.scene import Pattern, place
 from beamsight.train import train
 
 SEED, VARIANTS, BRIGHT, BRIGHT_PH = 0, 16, 5, 1e3
+VIEW_OF = {"comparing": "patterson", "outlining": "decades", "paired": "decades"}
 NUMBERS = [f.name for f in fields(Pattern) if not isinstance(getattr(Pattern(0, 1e-8), f.name), np.ndarray)]
 
 
@@ -135,6 +136,7 @@ def main() -> None:
     parser.add_argument("--scenes", type=int, default=30_000)
     parser.add_argument("--hours", type=float, nargs=2, default=[0.07, 0.5], help="of OUT/first and OUT/second")
     parser.add_argument("--first", type=Path, help="a run or model to go on from, in place of OUT/first")
+    parser.add_argument("--network", choices=VIEW_OF, default="comparing", help="of power spectra, of pictures, of both")
     parser.add_argument("--part", type=int, help="renders this part of the pool alone")
     parser.add_argument("--parts", type=int, default=2)
     options = parser.parse_args()
@@ -143,7 +145,8 @@ def main() -> None:
         render_pool(task, pool, options.scenes, options.part, options.parts)
         return
     make_pool(task, pool, options.scenes, options.parts)
-    recipe = replace(task.recipe, steps=1_000_000, validate_every=1000, validation=1536, rotate=False)
+    seen = {"view": VIEW_OF[options.network], "network": options.network}
+    recipe = replace(task.recipe, **seen, steps=1_000_000, validate_every=1000, validation=1536, rotate=False)
     if options.first is None:
         options.first = options.out / "first"
         easy = replace(recipe, max_hours=options.hours[0], warmup=100)

@@ -39,8 +39,8 @@ def draw(rng: Generator) -> Pattern:
 TASK = Task(
     "gisaxs-lattice", "On which lattice do the nanoparticles sit?", OneOf(ANSWERS), (96, 96),
     draw, place, render, detector, label, written=written, rods={name: rods_apart(name) for name in NAMES},
-    views=("patterson", "decades"),
-    recipe=Recipe(view="patterson", network="comparing", size=96, batch=64, steps=12000, learning_rate=2e-3, warmup=300,
+    views=("decades", "patterson"),
+    recipe=Recipe(view="decades", network="paired", size=96, batch=64, steps=12000, learning_rate=2e-3, warmup=300,
                   mirror=True, rotate=True, exposures=4, validate_every=1000, validation=2000, patience=0),
     references=(
         "D. Ushizima et al., New York Scientific Data Summit (2016): lattices from GISAXS patterns, case III",
