@@ -28,7 +28,7 @@ from beamsight.parallel import from_first, is_first
 from beamsight.recipe import Recipe
 
 RUN, CHECKPOINT, BEST = "run.json", "checkpoint.safetensors", "best.safetensors"
-ANSWERS = "head."  # the part of a network that depends on what is asked
+ANSWERS = ".head."  # the part of a network, or of its halves, that depends on what is asked
 VIEW_PARTS = ("orders.",)  # of a network that rests on more views than the one whose weights it begins with
 # How long it may run does not change what is learnt at a step.
 FREE = {"max_hours", "patience"}
@@ -145,8 +145,8 @@ def _begun(state: State, path: Path, weights: dict[str, Tensor] | None) -> dict[
 
 def _asked(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
     """`weights` with an `own` last layer where that of another question has other answers."""
-    others = any(name.startswith(ANSWERS) and name in own and own[name].shape != v.shape for name, v in weights.items())
-    return {name: own.get(name, v) if others and name.startswith(ANSWERS) else v for name, v in weights.items()}
+    others = any(ANSWERS in f".{name}" and name in own and own[name].shape != v.shape for name, v in weights.items())
+    return {name: own.get(name, v) if others and ANSWERS in f".{name}" else v for name, v in weights.items()}
 
 
 def _filled(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
