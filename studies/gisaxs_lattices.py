@@ -232,9 +232,9 @@ def measured_all(options: argparse.Namespace) -> Found:
         said = answered(bundle, asked, answers, f"{name.replace(' ', '-')}-{options.each}")
         accuracy[name, SHIPPED] = [right(said) or 0.0]
     drawn = "-".join(map(str, options.films))
-    titles = {"bornagain": drawn}
     said_of_sets = {
-        name: answered(bundle, asked, answers, f"{name}-{titles.get(name, len(asked))}") for name, asked in sets.items()
+        name: answered(bundle, asked, answers, f"{name}-{drawn if name == 'bornagain' else len(asked)}")
+        for name, asked in sets.items()
     }
     return Found(accuracy, said_of_sets, sets)
 

@@ -11,37 +11,27 @@ at first, a share is added. OUT is no run, but `beamsight train gisaxs-lattice R
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
-from beamsight.bundle import WEIGHTS
-from beamsight.checkpoint import BEST
+from beamsight.checkpoint import BEST, weights_in
+from mean_weights import parsed
 
 
 def join(comparing: Path, outlining: Path, out: Path, share: float) -> Path:
-    """Writes both into `out`. Raises CannotRead's causes where one of them is no run or model."""
+    """Writes both into `out`. Raises FileNotFoundError where one of them is no run or model."""
     out.mkdir(parents=True, exist_ok=True)
-    one, other = _weights(comparing), _weights(outlining)
+    one, other = (load_file(weights_in(run)) for run in (comparing, outlining))
     other |= {name: share * value for name, value in other.items() if name.startswith("head.")}
     joined = {"comparing." + name: value for name, value in one.items()}
     save_file(joined | {"outlining." + name: value for name, value in other.items()}, out / BEST)
     return out
 
 
-def _weights(run: Path) -> dict[str, Tensor]:
-    return load_file(next(run / name for name in (BEST, WEIGHTS) if (run / name).exists()))
-
-
 def main() -> None:
     """Of two runs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("comparing", "outlining", "out"):
-        parser.add_argument(name, type=Path)
-    parser.add_argument("--share", type=float, default=0.5, help="of the logits of the second")
-    options = parser.parse_args()
+    options = parsed(__doc__, ("comparing", "outlining", "out"), "of the logits of the second")
     print(f"joined: {join(options.comparing, options.outlining, options.out, options.share)}")
 
 

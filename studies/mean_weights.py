@@ -28,13 +28,18 @@ def mean_of(first: Path, second: Path, out: Path, share: float) -> Path:
     return out
 
 
+def parsed(description: str, folders: tuple[str, ...], share: str) -> argparse.Namespace:
+    """Those folders, and a share of what `share` says."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in folders:
+        parser.add_argument(name, type=Path)
+    parser.add_argument("--share", type=float, default=0.5, help=share)
+    return parser.parse_args()
+
+
 def main() -> None:
     """Of two runs."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("first", "second", "out"):
-        parser.add_argument(name, type=Path)
-    parser.add_argument("--share", type=float, default=0.5, help="of the second")
-    options = parser.parse_args()
+    options = parsed(__doc__, ("first", "second", "out"), "of the second")
     print(f"mean: {mean_of(options.first, options.second, options.out, options.share)}")
 
 

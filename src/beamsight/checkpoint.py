@@ -127,10 +127,15 @@ def begin_with(state: State, folder: Path) -> None:
 
     Raises CannotRead where they are none for it.
     """
-    path = next((folder / name for name in (BEST, WEIGHTS) if (folder / name).exists()), folder / BEST)
+    path = weights_in(folder)
     weights = from_first(lambda: _begun(state, path, None))
     if not is_first():
         _begun(state, path, weights)
+
+
+def weights_in(folder: Path) -> Path:
+    """The file of weights of a run or of a model; the run's where there is neither."""
+    return next((folder / name for name in (BEST, WEIGHTS) if (folder / name).exists()), folder / BEST)
 
 
 def _begun(state: State, path: Path, weights: dict[str, Tensor] | None) -> dict[str, Tensor]:
@@ -145,8 +150,8 @@ def _begun(state: State, path: Path, weights: dict[str, Tensor] | None) -> dict[
 
 def _asked(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
     """`weights` with an `own` last layer where that of another question has other answers."""
-    others = any(ANSWERS in f".{name}" and name in own and own[name].shape != v.shape for name, v in weights.items())
-    return {name: own.get(name, v) if others and ANSWERS in f".{name}" else v for name, v in weights.items()}
+    last = {name: own[name] for name in weights if name in own and ANSWERS in f".{name}"}
+    return weights | last if any(v.shape != weights[name].shape for name, v in last.items()) else weights
 
 
 def _filled(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""Attention among the places of a coarse grid."""
+"""Attention among the places of a coarse grid, and networks that answer from it."""
 
 # SPDX-License-Identifier: BSD-3-Clause
 
@@ -7,6 +7,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from beamsight.joint import EMBEDDING
 
 # Waves a grid's side that tell places apart: from the whole grid to neighbours on 8 x 8.
 _WAVES = (0.5, 1.0, 2.0, 4.0)
@@ -45,3 +47,20 @@ class Mixer(nn.Module):
         tokens = tokens + self.think(self.between(tokens))
         grid: Tensor = tokens.transpose(1, 2).unflatten(2, (height, breadth))
         return grid
+
+
+class Pooled(nn.Module):
+    """Stages that end in `w` channels, attention among the places of their grid, then its mean (how much of the image) and its
+    maximum (is there one spot at all)."""
+
+    def __init__(self, stages: nn.Sequential, w: int, width: int) -> None:
+        super().__init__()
+        self.stages, self.mixer = stages, Mixer(w)
+        self.embed = nn.Sequential(nn.Linear(2 * w, EMBEDDING), nn.ReLU())
+        self.head = nn.Linear(EMBEDDING, width)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """[N C H W] to logits [N T] and embedding [N 256]."""
+        grid = self.mixer(self.stages(x))
+        embedding = self.embed(torch.cat([grid.mean((2, 3)), grid.amax((2, 3))], 1))
+        return self.head(embedding), embedding

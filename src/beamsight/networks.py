@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from beamsight.baselines import VGG, AlexNet, HitNet, LatticeNet, TileNet
 from beamsight.blocks import Residual, halve
-from beamsight.comparing import Comparing, Outlining, Paired
+from beamsight.comparing import Paired, comparing, outlining
 from beamsight.errors import BeamsightError
-from beamsight.joint import EMBEDDING, Joint
-from beamsight.mixer import Mixer
+from beamsight.joint import Joint
+from beamsight.mixer import Pooled
 from beamsight.spots import Spots, expected, tiles
 from beamsight.views import DECADES, PATTERSON, struck
 
@@ -43,31 +43,15 @@ def build_network(name: str, channels: int, width: int, view: str = "image", siz
     return NETWORKS[name](channels, width)
 
 
-class Compact(nn.Module):
-    """Five halvings with residual blocks, then attention over the coarsest grid, where global symmetry is decided.
-
-    Pooled by mean (how much of the image) and by maximum (is there one spot at all). No block at 1/2 size: there it
-    would cost a third of all time.
-    """
-
-    def __init__(self, channels: int, width: int) -> None:
-        super().__init__()
-        widths, blocks = (16, 32, 64, 128, 160), (0, 2, 1, 2, 1)
-        stages, previous = [], channels
-        for w, n in zip(widths, blocks, strict=True):
-            stages += [halve(previous, w), *(Residual(w) for _ in range(n))]
-            previous = w
-        self.stages = nn.Sequential(*stages)
-        self.mixer = Mixer(previous)
-        self.embed = nn.Sequential(nn.Linear(2 * previous, EMBEDDING), nn.ReLU())
-        self.head = nn.Linear(EMBEDDING, width)
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """[N C S S] to logits [N T] and embedding [N 256]."""
-        grid = self.mixer(self.stages(x))
-        pooled = torch.cat([grid.mean((2, 3)), grid.amax((2, 3))], 1)
-        embedding = self.embed(pooled)
-        return self.head(embedding), embedding
+def compact(channels: int, width: int) -> Pooled:
+    """Five halvings with residual blocks, to the coarsest grid, where global symmetry is decided. No block at 1/2 size: there it
+    would cost a third of all time."""
+    widths, blocks = (16, 32, 64, 128, 160), (0, 2, 1, 2, 1)
+    stages, previous = [], channels
+    for w, n in zip(widths, blocks, strict=True):
+        stages += [halve(previous, w), *(Residual(w) for _ in range(n))]
+        previous = w
+    return Pooled(nn.Sequential(*stages), previous, width)
 
 
 class Whole(nn.Module):
@@ -97,9 +81,9 @@ def judged(network: nn.Module, seen: Tensor, counts: Tensor, mask: Tensor, centr
 
 
 NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {
-    "compact": Compact,
-    "comparing": Comparing,
-    "outlining": Outlining,
+    "compact": compact,
+    "comparing": comparing,
+    "outlining": outlining,
     "paired": Paired,
     "alexnet": AlexNet,
     "vgg": VGG,
