@@ -10,7 +10,7 @@ import torch
 from scipy.special import ellipe
 
 from beamsight.physics.crystals import layer, rods
-from beamsight.physics.rods import cauchy, elliptic_e, gauss, interference
+from beamsight.physics.rods import averaged, cauchy, elliptic_e, gauss, interference
 
 Q = torch.linspace(0, 2, 41, dtype=torch.float64)
 
@@ -50,3 +50,17 @@ def test_far_from_order_the_structure_factor_is_one() -> None:
         torch.full((1, len(rod)), 0.25), torch.ones(1), torch.ones(1),
     )  # fmt: skip
     assert torch.allclose(found.sum(1), torch.ones(50), atol=0.01)
+
+
+def test_means_over_pixels_are_integrals() -> None:
+    """Of a Cauchy line thinner than a pixel, whose integral is an arc tangent; mirrored at zero."""
+    q = torch.linspace(0, 1, 1001, dtype=torch.float64)
+    width, middle, wide = 0.01, 0.3, torch.tensor([0.05, 0.0333], dtype=torch.float64)
+    line = width / ((q - middle) ** 2 + width**2)
+    found = averaged(line.expand(2, 1, -1), wide * 1000, 30)[:, 0]
+    for n, w in enumerate(wide):
+        ends = [torch.atan((q - middle + sign * w / 2) / width) for sign in (1, -1)]
+        inner = slice(30, -30)
+        assert torch.allclose(found[n, inner], ((ends[0] - ends[1]) / w)[inner], rtol=2e-3)
+    edge = torch.trapezoid(line[:26], q[:26]) / q[25]
+    assert abs(found[0, 0] / edge - 1) < 2e-3

@@ -25,14 +25,15 @@ from beamsight.physics.grazing import (
     mean_amplitude,
     narrowest,
     on_grid,
+    pixel,
     some_disorder,
     squared,
     waves_at,
 )
-from beamsight.physics.rods import interference
+from beamsight.physics.rods import averaged, interference
 from beamsight.physics.turning import turned_block, turned_stack
 
-STEPS = 4  # entries of a rod's table a pixel
+STEPS = 8  # entries of a rod's table a pixel of a pattern whose beam is at its edge
 
 
 def render(films: Columns, shape: tuple[int, int]) -> torch.Tensor:
@@ -109,13 +110,15 @@ def _class_share(s: Columns, q: torch.Tensor, n: int) -> torch.Tensor:
 
 
 def _rods(s: Columns, e: Exits, kinds: int) -> torch.Tensor:
-    """[B kinds H W] the interference of each class of rods at the pixels."""
-    q = torch.linspace(0, 1, STEPS * max(e.q_par.shape[1:])) * e.reach[:, None]
+    """[B kinds H W] the interference of each class of rods, the mean over each pixel's breadth: rods may be thinner."""
+    high, wide = e.q_par.shape[1:]
+    q = torch.linspace(0, 1, STEPS * max(high, wide)) * e.reach[:, None]
     # Order that is lost from neighbour to neighbour widens rods by g^2 (G d)^2 / (2 d) (Hosemann).
     lost = (s.paracrystal[:, 0] * s.rod_q) ** 2 * s.spacing_m[:, 0] / 2
-    length = 1 / torch.hypot(1 / s.domain_m[:, 0] + lost, narrowest(s, e))
+    length = 1 / torch.hypot(1 / s.domain_m[:, 0] + lost, narrowest(s, e) / STEPS)
     table = interference(q, s.rod_q, s.rod_count[..., :kinds], length, s.area_m2[:, 0, 0], s.gaussian[:, 0, 0])
-    return on_grid(table[:, :, None], e)
+    entries = pixel(s, e)[:, 0] * (q.shape[1] - 1) / e.reach
+    return on_grid(averaged(table, entries, STEPS * max(high, wide) // wide + 1)[:, :, None], e)
 
 
 def _rough(s: Columns, e: Exits) -> torch.Tensor:

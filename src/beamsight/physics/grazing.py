@@ -75,7 +75,12 @@ def exits(s: Columns, shape: tuple[int, int]) -> Exits:
 
 def narrowest(s: Columns, e: Exits) -> torch.Tensor:
     """[B 1] rad/m, half width of a rod that is thinner than a pixel."""
-    return NARROW * 2 * torch.pi * (s.side_rad / s.wavelength_m)[:, 0] / e.q_par.shape[1]
+    return NARROW * pixel(s, e)
+
+
+def pixel(s: Columns, e: Exits) -> torch.Tensor:
+    """[B 1] rad/m, what a pixel is wide in q."""
+    return 2 * torch.pi * (s.side_rad / s.wavelength_m)[:, 0] / e.q_par.shape[1]
 
 
 def amplitudes_on_grid(s: Columns, e: Exits) -> Grid:

@@ -49,3 +49,17 @@ def interference(
     else:
         profile = gauss(*at) if some else cauchy(*at)
     return count.transpose(1, 2) @ profile / area[:, None, None]
+
+
+def averaged(table: torch.Tensor, entries: torch.Tensor, beyond: int) -> torch.Tensor:
+    """`table` [B C T] as the mean over `entries` [B] of it around each, which may be no whole number, at most 2 `beyond`;
+    values go on past either end as their mirror image."""
+    padded = torch.nn.functional.pad(table.double(), (beyond, beyond), mode="reflect")
+    sums = torch.nn.functional.pad(padded.cumsum(2), (1, 0))
+
+    def up_to(offset: torch.Tensor) -> torch.Tensor:
+        place = (torch.arange(table.shape[2]) + beyond + 0.5 + offset[:, None])[:, None].expand_as(table)
+        lower = place.long().clamp(max=sums.shape[2] - 2)
+        return torch.lerp(sums.gather(2, lower), sums.gather(2, lower + 1), (place - lower).double())
+
+    return ((up_to(entries / 2) - up_to(-entries / 2)) / entries[:, None, None]).to(table)
