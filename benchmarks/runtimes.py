@@ -14,9 +14,9 @@ import numpy as np
 import onnxruntime
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from beamsight import bundle
+from beamsight.beginning import weights_of
 from beamsight.networks import Whole, build_network
 from beamsight.runtime import compiled
 from beamsight.views import build_view
@@ -32,9 +32,7 @@ def eager(model: bundle.Bundle) -> Run:
     card, width = model.card, model.target.width
     view = build_view(card["view"])
     network = build_network(card["recipe"]["network"], view.shape(model.size, model.size)[0], width, card["view"], model.size)
-    network.load_state_dict(
-        {k: v.float() if v.is_floating_point() else v for k, v in load_file(model.folder / bundle.WEIGHTS).items()}
-    )
+    network.load_state_dict(weights_of(model.folder))
     whole = Whole(view, network).eval()
 
     def run(counts: Logits, mask: Logits) -> Logits:

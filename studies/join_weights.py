@@ -13,16 +13,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
-from beamsight.checkpoint import BEST, weights_in
+from beamsight.beginning import weights_of
+from beamsight.checkpoint import BEST
 from mean_weights import parsed
 
 
 def join(comparing: Path, outlining: Path, out: Path, share: float) -> Path:
     """Writes both into `out`. Raises FileNotFoundError where one of them is no run or model."""
     out.mkdir(parents=True, exist_ok=True)
-    one, other = (load_file(weights_in(run)) for run in (comparing, outlining))
+    one, other = (weights_of(run) for run in (comparing, outlining))
     other |= {name: share * value for name, value in other.items() if name.startswith("head.")}
     joined = {"comparing." + name: value for name, value in one.items()}
     save_file(joined | {"outlining." + name: value for name, value in other.items()}, out / BEST)

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from beamsight.ahead import made_ahead
-from beamsight.checkpoint import BEST, CHECKPOINT, begin_with, restore, save
+from beamsight.beginning import begin_with
+from beamsight.checkpoint import BEST, CHECKPOINT, restore, save
 from beamsight.errors import BeamsightError, CannotRead, CannotWrite
 from beamsight.examples import TEST, TRAINING, VALIDATION, Examples, Source, positions, simulate, simulated, turned
 from beamsight.recipe import Recipe

@@ -16,20 +16,15 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as from_safetensors
-from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
-from torch.nn.functional import pad
 
-from beamsight.bundle import WEIGHTS
 from beamsight.errors import BeamsightError, CannotRead, CannotWrite
 from beamsight.frame import Frame
 from beamsight.parallel import from_first, is_first
 from beamsight.recipe import Recipe
 
 RUN, CHECKPOINT, BEST = "run.json", "checkpoint.safetensors", "best.safetensors"
-ANSWERS = ".head."  # the part of a network, or of its halves, that depends on what is asked
-VIEW_PARTS = ("orders.",)  # of a network that rests on more views than the one whose weights it begins with
 # How long it may run does not change what is learnt at a step.
 FREE = {"max_hours", "patience"}
 
@@ -119,50 +114,6 @@ def _restored(state: State, path: Path, content: bytes, said: Said | None) -> by
             f"{path}: no checkpoint of this training ({str(error).splitlines()[0]}); remove it or start elsewhere"
         ) from None
     return content
-
-
-def begin_with(state: State, folder: Path) -> None:
-    """Give a training that has not begun the weights of a run or a model; what a network with fewer views lacks, or one of
-    another question answers with, stays as it is.
-
-    Raises CannotRead where they are none for it.
-    """
-    path = weights_in(folder)
-    weights = from_first(lambda: _begun(state, path, None))
-    if not is_first():
-        _begun(state, path, weights)
-
-
-def weights_in(folder: Path) -> Path:
-    """The file of weights of a run or of a model; the run's where there is neither."""
-    return next((folder / name for name in (BEST, WEIGHTS) if (folder / name).exists()), folder / BEST)
-
-
-def _begun(state: State, path: Path, weights: dict[str, Tensor] | None) -> dict[str, Tensor]:
-    try:
-        weights = weights or load_file(path)
-        for network in (state.network, state.average):
-            network.load_state_dict(_filled(_asked(weights, network.state_dict()), network.state_dict()))
-    except (OSError, SafetensorError, RuntimeError) as error:
-        raise CannotRead(f"{path}: no weights for this network ({str(error).splitlines()[0]}); name a run or a model") from None
-    return weights
-
-
-def _asked(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """`weights` with an `own` last layer where that of another question has other answers."""
-    last = {name: own[name] for name in weights if name in own and ANSWERS in f".{name}"}
-    return weights | last if any(v.shape != weights[name].shape for name, v in last.items()) else weights
-
-
-def _filled(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
-    """`weights` with what `own` has beyond them: whole views, and columns, at first 0, where these join."""
-    if not any(name.startswith(VIEW_PARTS) and name not in weights for name in own):
-        return weights
-    filled = {name: value for name, value in own.items() if name.startswith(VIEW_PARTS)} | weights
-    for name, value in weights.items():
-        more = own[name].shape[1] - value.shape[1] if name in own and value.ndim == 2 and own[name].ndim == 2 else 0
-        filled[name] = pad(value, (0, more)) if more > 0 else value
-    return filled
 
 
 @contextmanager

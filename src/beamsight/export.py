@@ -23,13 +23,14 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnxscript.optimizer import optimize_ir
+from onnxscript.optimizer import fold_constants, remove_unused_nodes
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from beamsight.answer import TILE_PX
+from beamsight.beginning import HALF, not_in_graph
 from beamsight.bundle import CARD, MODEL, WEIGHTS
 from beamsight.calibrate import (
     calibration,
@@ -73,7 +74,8 @@ TOLERANCE_FOUND = {"f32": 0.05, "bf16": 0.25}
 
 
 def export(run: str | Path, out: str | Path, task: Task | None = None, chosen: int = CHOSEN, scored: int = SCORED) -> Path:
-    """Write the bundle of a run folder to `out` and return it: model.onnx, weights.safetensors and card.json.
+    """Write the bundle of a run folder to `out` and return it: model.onnx, weights.safetensors, with what a training goes on from
+    and the graph has not, and card.json.
 
     Thresholds and calibration come from `chosen` validation frames, scores from `scored` test frames; both are simulated.
     `task` where it is none that `find_task` knows. Raises CannotRead, CannotWrite, and BeamsightError where the exported graph
@@ -83,8 +85,9 @@ def export(run: str | Path, out: str | Path, task: Task | None = None, chosen: i
     network.load_state_dict(_halved(network))  # what is chosen and scored here is what ships, rounded as it ships
     whole = Whole(build_view(recipe.view), network).eval()
     folder = _folder(out)
-    (folder / WEIGHTS).write_bytes(to_safetensors(_halved(network)))
-    (folder / MODEL).write_bytes(graph_of(whole, recipe.size))
+    graph = graph_of(whole, recipe.size)
+    (folder / MODEL).write_bytes(graph)
+    (folder / WEIGHTS).write_bytes(to_safetensors(not_in_graph(_halved(network), graph)))
     logits, truth = _chosen(whole, task, recipe, chosen)
     scale, shift = calibration(task.target, logits, truth)
     differences = compare(folder / MODEL, whole, task, recipe, scale, shift)
@@ -147,8 +150,10 @@ def graph_of(whole: Whole, size: int) -> bytes:
         )  # fmt: skip
     if program is None:
         raise BeamsightError("the exporter gave no graph; is this version of torch one that beamsight knows?")
-    # What follows from a few numbers is computed where the graph is read: folded here it would be most of the file.
-    optimize_ir(program.model, output_size_limit=FOLDED)
+    # What follows from a few numbers is computed where the graph is read: folded here it would be most of the file. Norms stay
+    # apart from convolutions, so that these keep the weights that a training can go on from.
+    fold_constants(program.model, output_size_limit=FOLDED)
+    remove_unused_nodes(program.model)
     model = _shrunk(program.model_proto)
     onnx.checker.check_model(model)
     return bytes(model.SerializeToString())
@@ -165,8 +170,8 @@ def _shrunk(model: onnx.ModelProto) -> onnx.ModelProto:
         if weight.data_type != onnx.TensorProto.FLOAT or math.prod(weight.dims) < 256:
             continue
         name, values = weight.name, onnx.numpy_helper.to_array(weight)
-        weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f"{name}.half"))
-        casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT))
+        weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), name + HALF))
+        casts.append(onnx.helper.make_node("Cast", [name + HALF], [name], to=onnx.TensorProto.FLOAT))
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)

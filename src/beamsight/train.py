@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy
 
 from beamsight.ahead import keep_memory, made_ahead
-from beamsight.checkpoint import CHECKPOINT, Said, State, begin_with, keep_best, kept_in, prepare, restore, save
+from beamsight.beginning import begin_with
+from beamsight.checkpoint import CHECKPOINT, Said, State, keep_best, kept_in, prepare, restore, save
 from beamsight.errors import BeamsightError
 from beamsight.evaluate import average_precision, mean
 from beamsight.examples import Examples, Source, Viewed, fewest, shown
