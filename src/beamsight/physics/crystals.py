@@ -99,11 +99,11 @@ def layer_height_m(name: str, spacing_m: float, stretch: tuple[float, float, flo
     return LAYERINGS[name].height * spacing_m * stretch[2]
 
 
-def shift_m(name: str, cell: Array) -> float:
-    """How far a particle lies beside the nearest one of the layer below; `cell` [2, 2] m from `layer`."""
+def step(name: str, cell: Array) -> Array:
+    """[2] m along x and y from a particle to the nearest one of the layer above; `cell` [2, 2] m from `layer`."""
     kind = LAYERINGS[name]
     steps = np.array(list(product((-1, 0, 1), repeat=2))) + np.array(kind.shift) / kind.parts
-    return float(np.linalg.norm(steps @ cell, axis=1).min())
+    return np.asarray(min(steps @ cell, key=np.linalg.norm))
 
 
 def reciprocal(cell: Array) -> Array:

@@ -29,11 +29,12 @@ class Film:
     Particles: `shape` BALL, ROUND or SQUARE of `formfactors`, `radius_m` (half side), height 2 `radius_m` x `tall`, `taper`,
     relative standard deviation `spread` of sizes; `base_m` from the substrate to the lowest; `disorder_m` root mean square
     displacement along each axis; `strewn` share of the particles that know no lattice.
-    Powder: up to LAYERS `layers` `layer_m` apart, of the uppermost the share `filled`; `shift_m` how far particles lie beside
-    those below; `common` the share of the displacements' mean square that all particles above one another have together;
-    `parts` and `repeat` as in `crystals.Layering`, `rod_q` and `rod_count` from `crystals.rods`, `area_m2` of a cell; order
-    decays over `domain_m`, as Gauss's function where `gaussian`; `paracrystal` relative standard deviation of the nearest
-    distance, for order that is lost from neighbour to neighbour.
+    Powder: up to LAYERS `layers` `layer_m` apart, of the uppermost the share `filled`; `cell_m` the edges of a layer's cell and
+    the step to the particle above; `common` the share of the displacements' mean square that all particles above one another
+    have together; `parts` and `repeat` as in `crystals.Layering`, `rod_q` and `rod_count` from `crystals.rods`, `area_m2` of a
+    cell; order decays over `domain_m`, as Gauss's function where `gaussian`; `paracrystal` relative standard deviation of the
+    nearest distance, for order that is lost from neighbour to neighbour, in all directions alike or, `ideal`, along either edge
+    by itself.
     Crystal: `cell_m`, `site_m`, `site` from `crystals.block`, `cells` how many along each, turned by `azimuth_rad`; of one that
     leans, at single azimuths, `edge_rad` a phase from cell to cell of the second edge beside that of their places.
     Light, photons a pixel: `lattice_ph` mean of the particles' light over the frame; `flat_ph`; `air_ph` at the direct beam,
@@ -68,7 +69,6 @@ class Film:
     layers: int = 1
     layer_m: float = 0.0
     filled: float = 1.0
-    shift_m: float = 0.0
     common: float = 0.0
     parts: int = 1
     repeat: int = 1
@@ -78,6 +78,7 @@ class Film:
     domain_m: float = 2e-7
     gaussian: int = 0
     paracrystal: float = 0.0
+    ideal: int = 0
     cell_m: NDArray[np.float64] = field(default_factory=partial(np.zeros, (3, 3)))
     site_m: NDArray[np.float64] = field(default_factory=partial(np.zeros, (SITES, 3)))
     site: NDArray[np.float64] = field(default_factory=partial(np.zeros, (SITES,)))
@@ -108,11 +109,12 @@ def wavelength_m(energy_ev: float) -> float:
 def powder(name: str, spacing_m: float, layers: int, stretch: tuple[float, float, float] = (1, 1, 1), **numbers: Any) -> Film:
     """A film of domains turned at random about the normal; `numbers` are other fields of Film."""
     kind, cell = crystals.LAYERINGS[name], crystals.layer(name, spacing_m, stretch)
+    height = crystals.layer_height_m(name, spacing_m, stretch)
     rod_q, rod_count = crystals.rods(name, cell)
     film = Film(
-        NAMES.index(name), spacing_m, layers=layers, layer_m=crystals.layer_height_m(name, spacing_m, stretch), parts=kind.parts,
-        repeat=kind.repeat, rod_q=rod_q, rod_count=rod_count, area_m2=float(abs(np.linalg.det(cell))),
-        shift_m=crystals.shift_m(name, cell),
+        NAMES.index(name), spacing_m, layers=layers, layer_m=height, parts=kind.parts, repeat=kind.repeat, rod_q=rod_q,
+        rod_count=rod_count, area_m2=float(abs(np.linalg.det(cell))),
+        cell_m=np.column_stack([np.vstack([cell, crystals.step(name, cell)]), [0, 0, height]]),
     )  # fmt: skip
     return replace(film, **numbers)
 

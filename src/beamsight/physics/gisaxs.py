@@ -30,6 +30,7 @@ from beamsight.physics.grazing import (
     squared,
     waves_at,
 )
+from beamsight.physics.paracrystals import paracrystal, shared
 from beamsight.physics.rods import averaged, interference
 from beamsight.physics.turning import turned_block, turned_stack
 
@@ -95,18 +96,11 @@ def _powder(s: Columns, e: Exits) -> torch.Tensor:
     between = damped
     if any_of(s.common * s.disorder_m > 0):
         between = damped ** (1 - s.common)
-        columns = sum(stack * _class_share(s, grid.q, n)[:, None] for n, stack in enumerate(stacks))
+        # J0(q shift) is the mean over azimuths of the phase between neighbouring layers.
+        bent = torch.special.bessel_j0(grid.q * torch.linalg.vector_norm(s.cell_m[:, 2, :2], dim=1, keepdim=True))
+        columns = (torch.stack(stacks, 1) * shared(torch.ones_like(bent), bent, s.parts[:, 0, 0], kinds)[:, :, None]).sum(1)
         light = light + on_grid(((between - damped) * columns)[:, None], e)[:, 0]
     return light + on_grid(disordered(s, grid, mean, between), e)[:, 0] if some_disorder(s) else light
-
-
-def _class_share(s: Columns, q: torch.Tensor, n: int) -> torch.Tensor:
-    """[B P] of what particles above one another scatter together at `q` rad/m, the share whose phases from layer to layer are
-    those of rods of class `n`: J0(q shift) is the mean over azimuths of the phase between neighbouring layers."""
-    parts = s.parts[:, 0]
-    bent = torch.special.bessel_j0(q * s.shift_m[:, 0])
-    share: torch.Tensor = (1 + (parts * (n == 0) - 1) * bent) / parts * (n < parts)
-    return share
 
 
 def _rods(s: Columns, e: Exits, kinds: int) -> torch.Tensor:
@@ -114,9 +108,13 @@ def _rods(s: Columns, e: Exits, kinds: int) -> torch.Tensor:
     high, wide = e.q_par.shape[1:]
     q = torch.linspace(0, 1, STEPS * max(high, wide)) * e.reach[:, None]
     # Order that is lost from neighbour to neighbour widens rods by g^2 (G d)^2 / (2 d) (Hosemann).
-    lost = (s.paracrystal[:, 0] * s.rod_q) ** 2 * s.spacing_m[:, 0] / 2
+    lost = (1 - s.ideal[:, 0]) * (s.paracrystal[:, 0] * s.rod_q) ** 2 * s.spacing_m[:, 0] / 2
     length = 1 / torch.hypot(1 / s.domain_m[:, 0] + lost, narrowest(s, e) / STEPS)
     table = interference(q, s.rod_q, s.rod_count[..., :kinds], length, s.area_m2[:, 0, 0], s.gaussian[:, 0, 0])
+    if (some := chosen(s, (s.ideal * s.paracrystal)[:, 0, 0] > 0)) is not None:
+        rows, these = some
+        displaced, parts = (these.paracrystal * these.spacing_m)[:, 0, 0], these.parts[:, 0, 0]
+        table[rows] = paracrystal(q[rows], these.cell_m[..., :2], displaced, length[rows, 0], parts, kinds)
     entries = pixel(s, e)[:, 0] * (q.shape[1] - 1) / e.reach
     return on_grid(averaged(table, entries, STEPS * max(high, wide) // wide + 1)[:, :, None], e)
 

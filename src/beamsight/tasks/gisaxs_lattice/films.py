@@ -64,9 +64,10 @@ def layered(rng: Generator, name: str) -> Pattern:
     numbers = looked_at(rng, 2 * np.pi / spacing * rng.uniform(2, 5.5))
     film = films.powder(name, spacing, layers, stretch, **particle(rng, diameter, spacing))
     numbers |= within(rng, film, (layers - 1) * film.layer_m, numbers["wavelength_m"])
-    order = {"domain_m": spacing * log_uniform(rng, 5, 40), "gaussian": int(rng.random() < 0.3)}
-    if rng.random() < 0.3:
-        order["paracrystal"] = rng.uniform(0.02, 0.07)
+    # A disc five spacings wide sees as much order as one that decays over two or three.
+    order = {"domain_m": spacing * log_uniform(rng, 2.5, 40), "gaussian": int(rng.random() < 0.3)}
+    if rng.random() < 0.4:
+        order |= {"paracrystal": rng.uniform(0.02, 0.07), "ideal": int(rng.random() < 0.6)}
     order |= _one_upon_another(rng, layers)
     lit, thinner = reached(numbers, layers, film.layer_m)
     few = name in CLOSE and layers < FEWEST_LAYERS
