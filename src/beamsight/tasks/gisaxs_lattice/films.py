@@ -64,8 +64,8 @@ def layered(rng: Generator, name: str) -> Pattern:
     numbers = looked_at(rng, 2 * np.pi / spacing * rng.uniform(2, 5.5))
     film = films.powder(name, spacing, layers, stretch, **particle(rng, diameter, spacing))
     numbers |= within(rng, film, (layers - 1) * film.layer_m, numbers["wavelength_m"])
-    # A disc five spacings wide sees as much order as one that decays over two or three.
-    order = {"domain_m": spacing * log_uniform(rng, 2.5, 40), "gaussian": int(rng.random() < 0.3)}
+    # Of pairs two spacings apart a disc five spacings wide holds half, as order does that decays over 1.7 (Gauss) or 2.9 of them.
+    order = {"domain_m": spacing * log_uniform(rng, 1.5, 40), "gaussian": int(rng.random() < 0.3)}
     if rng.random() < 0.4:
         order |= {"paracrystal": rng.uniform(0.02, 0.07), "ideal": int(rng.random() < 0.6)}
     order |= _one_upon_another(rng, layers)
