@@ -4,13 +4,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.special import j0
 
+from beamsight.physics import gisaxs
 from beamsight.physics.crystals import LAYERINGS, NAMES, layer, step
+from beamsight.physics.films import powder
 from beamsight.physics.paracrystals import paracrystal
+from beamsight.task import columns
 
 Q, REACH = np.linspace(0.5, 20, 80), 60  # 1 / spacings; neighbours along either edge
 
@@ -44,3 +49,14 @@ def test_strong_ones_know_no_order_far_out() -> None:
         torch.linspace(30, 40, 20)[None], cell.float(), torch.tensor([0.2]), torch.tensor([20.0]), torch.tensor([3]), 3
     )
     assert torch.allclose(found.sum(1), torch.ones(20), atol=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_nearly_perfect_one_is_a_lattice(name: str) -> None:
+    """Chains and Cauchy's decay spread rods differently, about the same places and heights."""
+    film = powder(name, 15e-9, 5, domain_m=1.5e-7, paracrystal=1e-4, substrate_delta=0.0, substrate_beta=0.0)
+    light = gisaxs.render(columns([film, replace(film, ideal=1)]), (60, 60)).double().numpy()
+    logs = np.log(np.maximum(light / light.max((1, 2), keepdims=True), 1e-5)).reshape(2, -1)
+    assert np.corrcoef(logs)[0, 1] > 0.97
+    strong = gisaxs.render(columns([replace(film, ideal=1, paracrystal=0.08)]), (60, 60))[0].double().numpy()
+    assert np.corrcoef(np.log(np.maximum(strong / strong.max(), 1e-5)).ravel(), logs[0])[0, 1] < 0.97
