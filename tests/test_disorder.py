@@ -75,3 +75,27 @@ def test_an_empty_layer_is_none() -> None:
     film = powder("BCC100", SPACING_M, 4, domain_m=6e-8, disorder_m=5e-10, common=0.5)
     empty, fewer = (gisaxs.render(columns([replace(film, **c)]), SHAPE) for c in ({"filled": 0.0}, {"layers": 3}))
     torch.testing.assert_close(empty, fewer, rtol=1e-4, atol=1e-4)
+
+
+def test_layers_off_their_places_are_summed_where_they_lie() -> None:
+    """Without substrate one wave goes in and one comes out: the ratio to layers in their places is that of two sums."""
+    rng = np.random.default_rng(3)
+    film = powder("Cubic100", SPACING_M, 4, radius_m=2e-9, substrate_delta=0.0, substrate_beta=0.0)
+    off = [rng.normal(0, 1e-9, film.above_m.shape) for _ in range(2)]
+    plain, moved = gisaxs.render(columns([film, replace(film, above_m=off[0], beside_m=off[1])]), SHAPE).double().numpy()
+    pixel, k = film.side_rad / SHAPE[0], 2 * np.pi / film.wavelength_m
+    row, across = np.indices(SHAPE)
+    up = (film.beam_y * SHAPE[0] - 0.5 - row) * pixel - np.tan(film.incidence_rad)
+    across = (across - film.beam_x * SHAPE[1] + 0.5) * pixel
+    total = np.sqrt(1 + across**2 + up**2)
+    q_z = k * (up / total + np.sin(film.incidence_rad))
+    q_par = k * np.hypot(across / total, 1 / total - np.cos(film.incidence_rad))
+    n = np.arange(4)
+    sums = [
+        np.abs(np.exp(1j * (q_z[..., None] * (n * film.layer_m + above[0, :4]) + q_par[..., None] * beside[0, :4])).sum(2)) ** 2
+        for above, beside in ((0 * off[0], 0 * off[1]), off)
+    ]
+    bright = (up > 2 * pixel) & (sums[0] > 1) & (sums[1] > 1)
+    ratio = moved[bright] / plain[bright] / (sums[1] / sums[0])[bright]
+    assert bright.sum() > 200
+    assert np.std(np.log(ratio)) < 0.1

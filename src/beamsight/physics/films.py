@@ -31,10 +31,11 @@ class Film:
     displacement along each axis; `strewn` share of the particles that know no lattice.
     Powder: up to LAYERS `layers` `layer_m` apart, of the uppermost the share `filled`; `cell_m` the edges of a layer's cell and
     the step to the particle above; `common` the share of the displacements' mean square that all particles above one another
-    have together; `parts` and `repeat` as in `crystals.Layering`, `rod_q` and `rod_count` from `crystals.rods`, `area_m2` of a
-    cell; order decays over `domain_m`, as Gauss's function where `gaussian`; `paracrystal` relative standard deviation of the
-    nearest distance, for order that is lost from neighbour to neighbour, in all directions alike or, `ideal`, along either edge
-    by itself.
+    have together; `above_m`, `beside_m` by how much whole layers lie off their places, up and along q, where few domains are
+    seen: for the rods of each class by itself; `parts` and `repeat` as in `crystals.Layering`, `rod_q` and `rod_count` from
+    `crystals.rods`, `area_m2` of a cell; order decays over `domain_m`, as Gauss's function where `gaussian`; `paracrystal`
+    relative standard deviation of the nearest distance, for order that is lost from neighbour to neighbour, in all directions
+    alike or, `ideal`, along either edge by itself.
     Crystal: `cell_m`, `site_m`, `site` from `crystals.block`, `cells` how many along each, turned by `azimuth_rad`; of one that
     leans, at single azimuths, `edge_rad` a phase from cell to cell of the second edge beside that of their places.
     Light, photons a pixel: `lattice_ph` mean of the particles' light over the frame; `flat_ph`; `air_ph` at the direct beam,
@@ -70,6 +71,8 @@ class Film:
     layer_m: float = 0.0
     filled: float = 1.0
     common: float = 0.0
+    above_m: NDArray[np.float64] = field(default_factory=partial(np.zeros, (CLASSES, LAYERS)))
+    beside_m: NDArray[np.float64] = field(default_factory=partial(np.zeros, (CLASSES, LAYERS)))
     parts: int = 1
     repeat: int = 1
     rod_q: NDArray[np.float64] = field(default_factory=partial(np.zeros, (RODS,)))

@@ -84,13 +84,14 @@ def _powder(s: Columns, e: Exits) -> torch.Tensor:
     grid, (height, used) = amplitudes_on_grid(s, e), heights(s)
     number = used.sum(1)[:, None, None]
     mean = mean_amplitude(grid)
-    phase = waved(grid.q_z[..., None] * height[:, None, None]) * used[:, None, None]
     damped, kinds = damping(s, grid), highest(s.parts, CLASSES)
-    shifts = torch.arange(LAYERS) % s.repeat[:, 0]
+    shifts = 2 * torch.pi * (torch.arange(LAYERS) % s.repeat[:, 0]) / s.parts[:, 0]
     stacks = []
     for n in range(kinds):
-        sums = (phase * torch.exp(-2j * torch.pi * n / s.parts[:, 0] * shifts)[:, None, None]).sum(-1)
-        stacks.append(squared((mean * sums[..., None]).sum(2)) * ((1 - s.strewn) / number))
+        up = waved(grid.q_z[..., None] * (height + s.above_m[:, n])[:, None, None]) * used[:, None, None]
+        turn = -grid.q[:, None] * s.beside_m[:, n, :, None] - n * shifts[..., None]
+        wave = (mean * (up.flatten(1, 2) @ torch.polar(torch.ones_like(turn), turn)).unflatten(1, up.shape[1:3])).sum(2)
+        stacks.append(squared(wave) * ((1 - s.strewn) / number))
     light = (on_grid(torch.stack(stacks, 1) * damped[:, None], e) * _rods(s, e, kinds)).sum(1)
     # What all particles above one another share does not blur what lies between them.
     between = damped

@@ -13,7 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from beamsight.physics import films
-from beamsight.physics.crystals import NAMES, layer_height_m
+from beamsight.physics.crystals import CLASSES, NAMES, layer_height_m
 from beamsight.physics.draws import log_uniform
 from beamsight.physics.films import Film
 from beamsight.physics.finite import MOST_AZIMUTHS
@@ -68,16 +68,20 @@ def layered(rng: Generator, name: str) -> Pattern:
     order = {"domain_m": spacing * log_uniform(rng, 1.5, 40), "gaussian": int(rng.random() < 0.3)}
     if rng.random() < 0.4:
         order |= {"paracrystal": rng.uniform(0.02, 0.07), "ideal": int(rng.random() < 0.6)}
-    order |= _one_upon_another(rng, layers)
+    order |= _one_upon_another(rng, layers, spacing)
     lit, thinner = reached(numbers, layers, film.layer_m)
     few = name in CLOSE and layers < FEWEST_LAYERS
     alike = next(names for names in SHEETS if name in names) if few or unlit(numbers, film.layer_m) else ()
     return pattern(film, name, **numbers | thinner, **order, layers=lit, alike=among(alike))
 
 
-def _one_upon_another(rng: Generator, layers: int) -> Numbers:
-    """Particles that are moved with those below them, as layers follow what they lie upon; and an uppermost layer of islands."""
-    numbers = {"common": rng.uniform(0, 1)} if rng.random() < 0.6 else {}
+def _one_upon_another(rng: Generator, layers: int, spacing_m: float) -> Numbers:
+    """Particles that are moved with those below them, as layers follow what they lie upon; domains so few that what whole layers
+    lie off their places does not average out; and an uppermost layer of islands."""
+    numbers: Numbers = {"common": rng.uniform(0, 1)} if rng.random() < 0.6 else {}
+    if rng.random() < 0.4:
+        off_m = spacing_m * rng.uniform(0, 0.06)
+        numbers |= {name: rng.normal(0, off_m, (CLASSES, films.LAYERS)) for name in ("above_m", "beside_m")}
     return numbers | ({"filled": rng.uniform(0.2, 1)} if layers > FEWEST_LAYERS and rng.random() < 0.3 else {})
 
 
