@@ -56,3 +56,15 @@ def test_a_quickened_graph_says_the_same(name: str) -> None:
     assert kinds[1].count("AvgPool") > kinds[0].count("AvgPool")
     plain, quick = (_infer(core.compile_model(m, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}), frames, Inputs()) for m in models)
     assert quick["logits"] == pytest.approx(plain["logits"], abs=2e-3)
+
+
+def test_norms_become_a_part_of_the_convolutions_before_them() -> None:
+    core, task = runtime().Core(), find_task("gisaxs-lattice")
+    frames = frames_of(task, 6, make_batch(task, 6, range(4)))
+    models = [core.read_model(load("gisaxs-lattice").onnx, b"") for _ in range(2)]
+    quicken(models[1])
+    norms = [[n.get_type_name() for n in model.get_ordered_ops()].count("BatchNormInference") for model in models]
+    assert norms[0] > 20
+    assert norms[1] == 0
+    plain, quick = (_infer(core.compile_model(m, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}), frames, Inputs()) for m in models)
+    assert quick["logits"] == pytest.approx(plain["logits"], abs=2e-3)

@@ -36,21 +36,24 @@ def _by_rows_and_columns(node: Any) -> None:
 
 
 def _into_convolution(norm: Any) -> None:
-    """The runtime would do so itself, but only after what shall be narrow was chosen."""
+    """The runtime would do so itself, but only after what shall be narrow was chosen. To a convolution its offset is added, nought
+    where the network has none."""
     from openvino import opset13
 
-    convolution = norm.input_value(0).get_node()
-    if convolution.get_type_name() != "Convolution" or len(convolution.output(0).get_target_inputs()) > 1:
+    offset_added = norm.input_value(0).get_node()
+    if offset_added.get_type_name() != "Add" or offset_added.input_value(0).get_node().get_type_name() != "Convolution":
         return
+    convolution, had = offset_added.input_value(0).get_node(), offset_added.input_value(1)
     gain, offset, mean, variance = (norm.input_value(n) for n in range(1, 5))
     width = opset13.sqrt(opset13.add(variance, np.float32(norm.get_attributes()["epsilon"])))
     scale = opset13.divide(gain, width)
     weights = opset13.multiply(convolution.input_value(1), opset13.unsqueeze(scale, [1, 2, 3]))
     convolution.input(1).replace_source_output(weights.output(0))
-    offset = opset13.subtract(offset, opset13.multiply(mean, scale))
-    added = opset13.add(convolution, opset13.unsqueeze(offset, [0, 2, 3])).output(0)
+    rest = opset13.unsqueeze(opset13.subtract(offset, opset13.multiply(mean, scale)), [0, 2, 3])
+    moved = opset13.add(opset13.multiply(had, opset13.unsqueeze(scale, [0, 2, 3])), rest)
+    offset_added.input(1).replace_source_output(moved.output(0))
     for place in norm.output(0).get_target_inputs():
-        place.replace_source_output(added)
+        place.replace_source_output(offset_added.output(0))
 
 
 def narrow(model: Any) -> None:
