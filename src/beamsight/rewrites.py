@@ -36,7 +36,7 @@ def _by_rows_and_columns(node: Any) -> None:
 
 
 def _into_convolution(norm: Any) -> None:
-    """The runtime would do so itself, but only after what shall be narrow was chosen. To a convolution its offset is added, nought
+    """The runtime would do so itself, but only after what shall be narrow was chosen. To convolutions an offset is added, nought
     where the network has none."""
     from openvino import opset13
 
