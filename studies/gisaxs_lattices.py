@@ -7,7 +7,7 @@
 Dataset 1, scenes of the paper's kind; dataset 2, with parameters outside the ranges of training; dataset 1 with the noise of
 photons: by the network of Table VI and by HOG with a linear classifier, both trained here on other scenes of dataset 1, by the
 shipped model, and by it after it went on learning from the same scenes. Then by the shipped model alone: HipGISAXS's patterns,
-films that BornAgain simulates into --sets, those in --fresh, which nobody looked at, and measured images of none. What is drawn,
+films that BornAgain simulates into --sets, those of another seed in --fresh, and measured images of none. What is drawn,
 trained and answered is kept in --runs, and the same command goes on where it was stopped. Writes
 docs/studies/gisaxs_lattices.json, pictures, and its page's tables.
 """
@@ -49,7 +49,7 @@ from rows import ROOT, Row, machine, publish, show
 
 TASK = "gisaxs-lattice"
 FIRST, SECOND, NOISY = "dataset 1", "dataset 2", "dataset 1 with Poisson noise"
-FRESH = "bornagain-fresh"  # films of another seed, which nobody looked at while building
+FRESH = "bornagain-fresh"  # films of another seed, none of which was looked at
 # What is asked of us, and what the paper's network and HOG reached.
 BOUNDS = {FIRST: (99.0, 92.29, 92.00), SECOND: (95.0, 82.60, 79.88), NOISY: (98.0, 91.57, 79.57)}
 # Test scenes of the two datasets, and the training scenes of each seed, are other examples.
@@ -122,7 +122,7 @@ def _probability_rows(title: str, said: Sequence[Said]) -> list[Row]:
 def _fresh_rows(said: Sequence[Said]) -> list[Row]:
     if not said:
         return []
-    title, lattices = "BornAgain's films that nobody looked at", [one for one in said if one.truth != NONE]
+    title, lattices = "BornAgain's films of another seed", [one for one in said if one.truth != NONE]
     return [
         Row(f"{title}, right", right(told(lattices)), "%"),
         Row(f"{title}, frames", float(len(lattices)), ""),
@@ -264,7 +264,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--films", type=int, nargs=3, default=[40, 10, 10], help="powders and crystals of each lattice; each none"
     )
-    parser.add_argument("--fresh", type=Path, help="folder of films of another seed, which nobody looked at")
+    parser.add_argument("--fresh", type=Path, help="folder of films of another seed")
     parser.add_argument("--none", type=int, default=300, help="frames of none of our own simulation")
     parser.add_argument("--quick", action="store_true", help="few frames, six steps, one seed; nothing kept in docs")
     options = parser.parse_args()
