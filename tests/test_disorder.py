@@ -15,6 +15,7 @@ from beamsight.physics.crystals import NAMES
 from beamsight.physics.films import Film, powder
 from beamsight.physics.formfactors import sphere
 from beamsight.task import columns
+from directions import directions, transfer
 
 SPACING_M, SHAPE, DRAWS = 15e-9, (40, 24), 2000
 
@@ -32,12 +33,7 @@ def column(name: str, layers: int) -> np.ndarray:
 
 def diffuse(film: Film, places_m: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Mean over draws of |sum|^2 less |mean sum|^2, at every azimuth, without substrate: one wave in, one out."""
-    pixel, k = film.side_rad / SHAPE[0], 2 * np.pi / film.wavelength_m
-    row, across = np.indices(SHAPE)
-    up = (film.beam_y * SHAPE[0] - 0.5 - row) * pixel - np.tan(film.incidence_rad)
-    across = (across - film.beam_x * SHAPE[1] + 0.5) * pixel
-    out = np.stack([np.ones(SHAPE), across, up]) / np.sqrt(1 + across**2 + up**2)
-    q = (k * (out - np.array([np.cos(film.incidence_rad), 0, -np.sin(film.incidence_rad)])[:, None, None])).reshape(3, -1)
+    up, q = directions(film, SHAPE)[2], transfer(film, SHAPE).reshape(3, -1)
     spread = film.disorder_m * np.array([film.common, 1 - film.common]) ** 0.5
     moved = spread[0] * rng.normal(size=(DRAWS, 1, 3)) + spread[1] * rng.normal(size=(DRAWS, len(places_m), 3))
     turn = rng.uniform(0, 2 * np.pi, DRAWS)
@@ -83,19 +79,13 @@ def test_layers_off_their_places_are_summed_where_they_lie() -> None:
     film = powder("Cubic100", SPACING_M, 4, radius_m=2e-9, substrate_delta=0.0, substrate_beta=0.0)
     off = [rng.normal(0, 1e-9, film.above_m.shape) for _ in range(2)]
     plain, moved = gisaxs.render(columns([film, replace(film, above_m=off[0], beside_m=off[1])]), SHAPE).double().numpy()
-    pixel, k = film.side_rad / SHAPE[0], 2 * np.pi / film.wavelength_m
-    row, across = np.indices(SHAPE)
-    up = (film.beam_y * SHAPE[0] - 0.5 - row) * pixel - np.tan(film.incidence_rad)
-    across = (across - film.beam_x * SHAPE[1] + 0.5) * pixel
-    total = np.sqrt(1 + across**2 + up**2)
-    q_z = k * (up / total + np.sin(film.incidence_rad))
-    q_par = k * np.hypot(across / total, 1 / total - np.cos(film.incidence_rad))
-    n = np.arange(4)
+    (q_x, q_y, q_z), n = transfer(film, SHAPE), np.arange(4)
+    q_par = np.hypot(q_x, q_y)
     sums = [
         np.abs(np.exp(1j * (q_z[..., None] * (n * film.layer_m + above[0, :4]) + q_par[..., None] * beside[0, :4])).sum(2)) ** 2
         for above, beside in ((0 * off[0], 0 * off[1]), off)
     ]
-    bright = (up > 2 * pixel) & (sums[0] > 1) & (sums[1] > 1)
+    bright = (directions(film, SHAPE)[2] > 2 * film.side_rad / SHAPE[0]) & (sums[0] > 1) & (sums[1] > 1)
     ratio = moved[bright] / plain[bright] / (sums[1] / sums[0])[bright]
     assert bright.sum() > 200
     assert np.std(np.log(ratio)) < 0.1

@@ -16,6 +16,7 @@ from beamsight.physics.films import Film, crystal, powder
 from beamsight.physics.formfactors import sphere
 from beamsight.physics.fresnel import terms, waves
 from beamsight.task import columns
+from directions import directions, transfer
 
 SPACING_M, SHAPE = 15e-9, (48, 40)
 FILM = {"film_delta": 2e-6, "film_beta": 5e-8, "film_m": 9e-8}
@@ -30,23 +31,18 @@ def amplitude(film: Film, places_m: np.ndarray) -> np.ndarray:
     s = columns([film])
     s = replace(s, **{n: v.double() for n, v in vars(s).items()})
     k = 2 * np.pi / film.wavelength_m
-    pixel = film.side_rad / SHAPE[0]
-    row, column = np.indices(SHAPE)
-    up = (film.beam_y * SHAPE[0] - 0.5 - row) * pixel - np.tan(film.incidence_rad)
-    across = (column - film.beam_x * SHAPE[1] + 0.5) * pixel
-    direction = np.stack([np.ones(SHAPE), across, up]) / np.sqrt(1 + across**2 + up**2)
+    direction, q = directions(film, SHAPE), transfer(film, SHAPE)[:2]
     matter = (s.film_delta[0, 0], s.film_beta[0, 0], s.film_m[0, 0]), (s.substrate_delta[0, 0], s.substrate_beta[0, 0])
     angle = torch.tensor(direction[2]).clamp(min=1e-6)
     wave_number = torch.tensor(k, dtype=torch.float64)
     into, out = waves(wave_number, torch.sin(s.incidence_rad[0, 0]), *matter), waves(wave_number, angle, *matter)
     weight, q_z = terms(into, out)
-    q = k * (direction[:2] - np.array([np.cos(film.incidence_rad), 0])[:, None, None])
     body = sphere(torch.tensor(np.hypot(*q))[..., None], q_z, torch.tensor(film.radius_m, dtype=torch.float64))
     total = np.zeros(SHAPE, complex)
     for x, y, z in places_m:
         phase = np.exp(-1j * (q[0] * x + q[1] * y)[..., None] - 1j * q_z.numpy() * z)
         total += ((weight * body).numpy() * phase).sum(-1)
-    return np.where(up > 0, np.abs(total) ** 2, 0)
+    return np.where(direction[2] > 0, np.abs(total) ** 2, 0)
 
 
 def places(name: str, cells: tuple[int, int, int], primitive: bool, film: Film) -> np.ndarray:
