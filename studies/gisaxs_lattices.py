@@ -49,7 +49,7 @@ from rows import ROOT, Row, machine, publish, show
 
 TASK = "gisaxs-lattice"
 FIRST, SECOND, NOISY = "dataset 1", "dataset 2", "dataset 1 with Poisson noise"
-FRESH = "bornagain-fresh"  # films of another seed, none of which was looked at
+FRESH = "bornagain-fresh"  # films of another seed
 # What is asked of us, and what the paper's network and HOG reached.
 BOUNDS = {FIRST: (99.0, 92.29, 92.00), SECOND: (95.0, 82.60, 79.88), NOISY: (98.0, 91.57, 79.57)}
 # Test scenes of the two datasets, and the training scenes of each seed, are other examples.

@@ -22,6 +22,8 @@ from beamsight.evaluate import evaluate
 from beamsight.examples import TEST, simulate, simulated
 from beamsight.export import OPSET, Whole, compare, export, graph_of, load_run
 from beamsight.networks import build_network
+from beamsight.rewrites import quicken
+from beamsight.runtime import runtime
 from beamsight.train import train
 from beamsight.views import build_view
 from toy import RECIPE, TOY, TOY_ONE
@@ -97,6 +99,12 @@ def test_the_graph_is_one_file_of_standard_operators_without_a_trace_of_where_it
     assert [o.name for o in graph.graph.output] == ["logits", "embedding"]
     assert str(Path(__file__).parents[1]).encode() not in (bundle / MODEL).read_bytes()
     assert b"site-packages" not in (bundle / MODEL).read_bytes()
+
+
+def test_no_norm_is_left_in_the_graph_as_it_runs(bundle: Path) -> None:
+    model = runtime().Core().read_model((bundle / MODEL).read_bytes(), b"")
+    quicken(model)
+    assert "BatchNormInference" not in {node.get_type_name() for node in model.get_ordered_ops()}
 
 
 def test_a_bundle_is_small_and_readable_by_all(bundle: Path) -> None:

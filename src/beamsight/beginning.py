@@ -31,7 +31,7 @@ def begin_with(state: State, folder: Path) -> None:
     """Give a training that has not begun the weights of a run or a model; what a network with fewer views lacks, or one of
     another question answers with, stays as it is.
 
-    Raises CannotRead where they are none for it.
+    Raises CannotRead where they are none for it, BadBundle where a model is damaged.
     """
     weights = from_first(lambda: _begun(state, folder, None))
     if not is_first():
