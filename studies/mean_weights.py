@@ -28,12 +28,12 @@ def mean_of(first: Path, second: Path, out: Path, share: float) -> Path:
     return out
 
 
-def parsed(description: str, folders: tuple[str, ...], share: str) -> argparse.Namespace:
+def parsed(description: str, folders: tuple[str, ...], share: str, default: float = 0.5) -> argparse.Namespace:
     """Those folders, and a share of what `share` says."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in folders:
         parser.add_argument(name, type=Path)
-    parser.add_argument("--share", type=float, default=0.5, help=share)
+    parser.add_argument("--share", type=float, default=default, help=share)
     return parser.parse_args()
 
 

@@ -12,10 +12,10 @@ import torch
 from numpy.random import default_rng
 
 from beamsight.detector import Detector
-from beamsight.examples import TRAINING, simulated
+from beamsight.examples import TRAINING, Source
 from beamsight.physics.crystals import NAMES
 from beamsight.targets import scored
-from beamsight.task import columns, example, exposures, make_batch
+from beamsight.task import columns, example, example_detector, exposures, make_batch
 from beamsight.tasks.gisaxs_lattice import TASK, draw, draw_beyond, draw_paper
 from beamsight.tasks.gisaxs_lattice.films import block, layered, single
 from beamsight.tasks.gisaxs_lattice.none import none
@@ -143,22 +143,29 @@ def test_all_answers_are_drawn() -> None:
     assert share[-1] < 0.25
 
 
-def test_scenes_exposed_several_times_are_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    first = TRAINING.start - TRAINING.start % 3
+def test_scenes_that_come_again_are_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
     def counted(scenes, shape):
         calls.append(len(scenes.kind))
         return render(scenes, shape)
 
-    task = replace(TASK, render=counted)
-    often = simulated(task, 64, 0, range(first, first + 6), exposures=3)
-    assert calls == [2]
-    alone = make_batch(TASK, 0, [first, first + 3], (64, 64))
-    torch.testing.assert_close(often.counts[[0, 3]], alone.counts, rtol=1e-4, atol=1e-4)
-    assert not torch.equal(often.counts[0], often.counts[1])
-    assert torch.equal(often.truth[0].nan_to_num(-1), often.truth[2].nan_to_num(-1)) or often.truth[:3].isnan().any()
-    assert example(TASK, 0, first + 1)[0] is not None
+    recipe = replace(TASK.recipe, size=64, batch=2, exposures=3, mirror=False, rotate=False)
+    source = Source(replace(TASK, render=counted), recipe)
+    steps = [source.step(n) for n in range(4)]
+    assert calls == [2, 2]
+    # Three examples of each scene, numbered one after the other, one in each step.
+    for n, step in enumerate(steps):
+        numbers = [TRAINING[(n // 3 * 2 + k) * 3] for k in range(2)]
+        scenes = [example(TASK, recipe.seed, number)[0] for number in numbers]
+        alone = make_batch(
+            TASK, recipe.seed, [number + n % 3 for number in numbers], (64, 64),
+            drawn=[(s, example_detector(TASK, recipe.seed, number + n % 3)) for s, number in zip(scenes, numbers, strict=True)],
+        )  # fmt: skip
+        torch.testing.assert_close(step.counts, alone.counts, rtol=1e-4, atol=1e-4)
+    assert not torch.equal(steps[0].counts, steps[1].counts)
+    # Whoever makes a step makes the same.
+    assert torch.equal(Source(TASK, recipe).step(2).counts, steps[2].counts)
 
 
 def test_the_view_shows_counts_and_pictures_alike() -> None:

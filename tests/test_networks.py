@@ -4,9 +4,11 @@ import pytest
 import torch
 
 from beamsight.coefficients import Coefficients
+from beamsight.comparing import SIDES, upright
 from beamsight.errors import BeamsightError
 from beamsight.joint import BLOCK, EMBEDDING, Votes, _middles
 from beamsight.networks import Whole, build_network
+from beamsight.patterson import polar_power
 from beamsight.views import RADII, SECTORS, VIEWS, Polar, build_view
 
 
@@ -74,22 +76,34 @@ def test_the_mixer_knows_places() -> None:
 
 
 def test_an_unknown_network_is_named() -> None:
-    known = "joint, spots, compact, comparing, outlining, paired, alexnet, vgg, hitnet, tilenet, latticenet"
+    known = "joint, spots, compact, comparing, outlining, paired, righting, alexnet, vgg, hitnet, tilenet, latticenet"
     with pytest.raises(BeamsightError, match=rf"'resnet'.*{known}"):
         build_network("resnet", 1, 1)
 
 
-def test_the_paired_network_adds_what_spectrum_and_picture_tell() -> None:
+def test_the_paired_network_adds_what_spectrum_and_picture_tell_once_it_is_upright() -> None:
     torch.manual_seed(0)
-    counts, mask = torch.poisson(torch.full((3, 96, 100), 3.0)), torch.ones(3, 96, 100)
+    counts, mask = torch.poisson(torch.full((3, 96, 96), 3.0)), torch.ones(3, 96, 96)
     paired, seen = build_network("paired", 4, 8, "decades", 96).eval(), build_view("decades")(counts, mask)
-    logits, embedding = paired(seen)
-    compared, outlined = paired.comparing(build_view("patterson")(counts, mask)), paired.outlining(seen)
-    torch.testing.assert_close(logits, compared[0] + outlined[0])
-    assert embedding.shape == (3, EMBEDDING)
+    for turn in range(SIDES):
+        torch.nn.init.zeros_(paired.righting.head.weight)
+        paired.righting.head.bias.data = torch.eye(SIDES)[turn]
+        logits, embedding = paired(seen)
+        stands = upright(seen, torch.eye(SIDES)[[turn] * 3])
+        compared, outlined = paired.comparing(polar_power(stands)), paired.outlining(stands)
+        torch.testing.assert_close(logits, compared[0] + outlined[0])
+        assert embedding.shape == (3, EMBEDDING)
 
 
-@pytest.mark.parametrize("network", ["outlining", "paired"])
+def test_a_turned_picture_stands_upright_again() -> None:
+    torch.manual_seed(0)
+    picture = torch.randn(1, 2, 6, 6)
+    for turn in range(SIDES):
+        found = upright(torch.rot90(picture, turn, (2, 3)), torch.eye(SIDES)[[turn]])
+        assert torch.equal(found, picture) or torch.equal(found, picture.flip(3)), turn
+
+
+@pytest.mark.parametrize("network", ["outlining", "paired", "righting"])
 def test_a_network_of_pictures_says_so_of_a_spectrum(network: str) -> None:
     with pytest.raises(BeamsightError, match="--view decades"):
         build_network(network, 4, 8, "patterson", 96)

@@ -113,8 +113,8 @@ def test_outside_the_unsure_zone_answers_are_right_as_often_as_was_asked() -> No
     p = rng.uniform(size=20_000)
     there = rng.uniform(size=p.size) < p
     probability, truth = np.stack([1 - p, p], 1), np.stack([~there, there], 1).astype(float)
-    either = OneOf(("miss", "hit"))
-    limit = sure_from(either, probability, truth, 0.95)
+    either = OneOf(("miss", "hit"), right=0.95)
+    limit = sure_from(either, probability, truth)
     chosen = probability.max(1) >= limit
     right = truth[np.arange(len(p)), probability.argmax(1)] == 1
     assert right[chosen].mean() >= 0.95
@@ -124,15 +124,15 @@ def test_outside_the_unsure_zone_answers_are_right_as_often_as_was_asked() -> No
 
 
 def test_what_lies_between_two_names_contradicts_neither() -> None:
-    three = OneOf(("miss", "weak", "hit"), between=("weak",))
+    three = OneOf(("miss", "weak", "hit"), between=("weak",), right=0.999)
     p = np.array([[0.5, 0.45, 0.05], [0.05, 0.45, 0.5], [0.3, 0.4, 0.3], [0.5, 0.0, 0.5]])
     assert three.sureness(p) == pytest.approx([0.95, 0.95, 1.0, 0.5])
     assert OneOf(three.names).sureness(p) == pytest.approx([0.5, 0.5, 0.4, 0.5])
     # Of a thousand misses one is a hit and many are weak: only the hit is a mistake.
     truth = np.eye(3)[[0] * 600 + [1] * 399 + [2]]
-    assert sure_from(three, np.tile(p[:1], (1000, 1)), truth, 0.999) == pytest.approx(0.95)
-    assert sure_from(three, np.tile(p[:1], (1000, 1)), truth, 0.9995) > 1
-    assert sure_from(OneOf(three.names), np.tile(p[:1], (1000, 1)), truth, 0.7) > 1
+    assert sure_from(three, np.tile(p[:1], (1000, 1)), truth) == pytest.approx(0.95)
+    assert sure_from(replace(three, right=0.9995), np.tile(p[:1], (1000, 1)), truth) > 1
+    assert sure_from(OneOf(three.names, right=0.7), np.tile(p[:1], (1000, 1)), truth) > 1
 
 
 def test_the_card_says_what_a_stranger_needs(bundle: Bundle) -> None:

@@ -19,7 +19,6 @@ Floats = NDArray[np.floating[Any]]
 
 PRECISION = 0.5  # a tag that is named should more often be right than wrong
 WRONG = 1 / 3
-RIGHT = 0.995  # of the answers that are not called unsure
 
 
 def calibration(target: Target, logits: Floats, truth: Floats) -> tuple[Floats, Floats]:
@@ -52,9 +51,10 @@ def places_calibration(logits: Floats, truth: Floats) -> dict[str, float]:
     return {"scale": scale, "shift": shift, "threshold": limit, "places": int((~np.isnan(there)).sum())}
 
 
-def sure_from(target: OneOf, probability: Floats, truth: Floats, right: float = RIGHT) -> float:
-    """How sure [0 1] (`OneOf.sureness`) an answer must be so that at least `right` of such answers do not contradict the truth,
-    from [N T]; the others are unsure. Just above 1 where no answer is ever that sure. Answers between two others do not count."""
+def sure_from(target: OneOf, probability: Floats, truth: Floats) -> float:
+    """How sure [0 1] (`OneOf.sureness`) an answer must be so that at least `target.right` of such answers do not contradict the
+    truth, from [N T]; the others are unsure. Just above 1 where no answer is ever that sure. Answers between two others do not
+    count."""
     apart = target.apart
     known = ~np.isnan(truth).any(1) & apart[probability.argmax(1)]
     best, right_one = probability[known].argmax(1), truth[known].argmax(1)
@@ -62,7 +62,7 @@ def sure_from(target: OneOf, probability: Floats, truth: Floats, right: float = 
     order = np.argsort(-top, kind="stable")
     share = np.cumsum(good[order]) / np.arange(1, len(order) + 1)
     last = np.append(np.diff(top[order]) != 0, True)[: len(order)]  # of those that are as sure
-    enough = np.flatnonzero((share >= right) & last)
+    enough = np.flatnonzero((share >= target.right) & last)
     return float(top[order][enough[-1]]) if len(enough) else 1.01
 
 

@@ -23,7 +23,7 @@ from beamsight.errors import BeamsightError
 from beamsight.frame import Frame, fit
 from beamsight.recipe import Recipe
 from beamsight.targets import Tags, Target
-from beamsight.task import Task, example, example_detector, frames_of, make_batch
+from beamsight.task import Task, columns, example, example_detector, frames_of, make_batch
 from beamsight.views import LOCAL_VIEWS, struck
 
 # Which example numbers serve what: the three never share one, whatever the seed. `simulate` writes test examples.
@@ -77,17 +77,13 @@ def simulate(
         yield from frames_of(task, seed, make_batch(task, seed, indices, shape, change))
 
 
-def simulated(task: Task, size: int, seed: int, indices: Sequence[int], exposures: int = 1) -> Examples:
-    """The examples of those numbers, `size` pixels square; `exposures` that follow one another are of the first one's scene."""
-    drawn = None if exposures == 1 else _exposed_often(task, seed, indices, exposures)
-    made = make_batch(task, seed, indices, (size, size), drawn=drawn)
+def simulated(
+    task: Task, size: int, seed: int, indices: Sequence[int], drawn: Sequence[tuple[Any, Any]] | None = None, light: Tensor | None = None
+) -> Examples:
+    """The examples of those numbers, `size` pixels square; `drawn` and `light` where these are known, as `make_batch` takes them."""
+    made = make_batch(task, seed, indices, (size, size), drawn=drawn, light=light)
     centres = [_centre(task.place(scene, (size, size)).centre_px) for scene in made.scenes]
     return Examples(made.counts, made.mask, made.truth.float(), torch.tensor(centres), places=made.places)
-
-
-def _exposed_often(task: Task, seed: int, indices: Sequence[int], exposures: int) -> list[tuple[Any, Any]]:
-    scenes = {first: example(task, seed, first)[0] for first in {i - i % exposures for i in indices}}
-    return [(scenes[i - i % exposures], example_detector(task, seed, i)) for i in indices]
 
 
 def stored(frames: Sequence[Frame], target: Target, size: int, indices: Sequence[int]) -> Examples:
@@ -120,17 +116,39 @@ class Source:
     recipe: Recipe
     frames: Sequence[Frame] | None = None
     part: slice = field(default_factory=lambda: slice(None))
+    _kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def step(self, number: int) -> Examples:
         """The batch of training step `number`, turned and mirrored as the recipe says."""
         recipe = self.recipe
         side, many = (recipe.size, recipe.batch) if self.frames is not None else window(recipe, number)
-        places = range(number * recipe.batch, number * recipe.batch + many)[self.part]
         if self.frames is None:
-            made = simulated(self.task, side, recipe.seed, [TRAINING[place] for place in places], recipe.exposures)
+            made = self._exposed(number, side, many)
         else:
+            places = range(number * recipe.batch, number * recipe.batch + many)[self.part]
             made = stored(self.frames, self.task.target, side, self._shuffled(places))
         return turned(self._trusted(made), positions(recipe, default_rng([recipe.seed, number, AUGMENT]))[:many][self.part])
+
+    def _exposed(self, number: int, side: int, many: int) -> Examples:
+        """Each example of a step is of another scene: of a few scenes, each exposed often, a batch tells little at once."""
+        task, seed, often = self.task, self.recipe.seed, self.recipe.exposures
+        first = number // often * self.recipe.batch
+        scenes, light = self._lit([TRAINING[(first + n) * often] for n in range(many)[self.part]], side)
+        indices = [index + number % often for index in scenes]
+        drawn = [(scene, example_detector(task, seed, i)) for scene, i in zip(scenes.values(), indices, strict=True)]
+        return simulated(task, side, seed, indices, drawn, light)
+
+    def _lit(self, indices: Sequence[int], side: int) -> tuple[dict[int, Any], Tensor | None]:
+        """The scenes of those numbers, and their light where it is kept for the steps that follow."""
+        key = (side, *indices)
+        if key not in self._kept:
+            scenes = {i: example(self.task, self.recipe.seed, i)[0] for i in indices}
+            again = self.recipe.exposures > 1 and self.task.expose is None
+            light = self.task.render(columns(list(scenes.values())), (side, side)) if again else None
+            self._kept.clear()
+            self._kept[key] = scenes, light
+        found: tuple[dict[int, Any], Tensor | None] = self._kept[key]
+        return found
 
     def validation(self, n: int) -> Iterator[Examples]:
         """At most `n` examples that training never sees, always the same, in batches."""

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from beamsight.baselines import VGG, AlexNet, HitNet, LatticeNet, TileNet
 from beamsight.blocks import Residual, halve
-from beamsight.comparing import Paired, comparing, outlining
+from beamsight.comparing import Paired, comparing, outlining, righting
 from beamsight.errors import BeamsightError
 from beamsight.joint import Joint
 from beamsight.mixer import Pooled
@@ -85,10 +85,11 @@ NETWORKS: dict[str, Callable[[int, int], nn.Module]] = {
     "comparing": comparing,
     "outlining": outlining,
     "paired": Paired,
+    "righting": righting,
     "alexnet": AlexNet,
     "vgg": VGG,
 }
-SEEING_DECADES = ("outlining", "paired")
+SEEING_DECADES = ("outlining", "paired", "righting")
 SEEING_COUNTS: dict[str, Callable[[int, int], nn.Module]] = {
     "hitnet": HitNet, "tilenet": TileNet, "latticenet": LatticeNet,
 }  # fmt: skip

@@ -19,8 +19,8 @@ class Recipe:
     `patience` validations without a better score before training stops (0 = never), each on `validation` frames;
     `wide`: every third batch after the warm-up has windows so many times as wide, and fewer by the square, for networks that take
     any size (1 = none);
-    `exposures`: so many frames of a batch that follow one another are one scene before other detectors, where rendering costs
-    more than exposing;
+    `exposures`: the scenes of a batch come again in so many steps, each time before other detectors, where rendering costs more
+    than exposing;
     with `max_hours` the cosine ends at that time if `steps` do not end it before (0 = no limit).
     """
 

@@ -111,41 +111,39 @@ def make_batch(
     shape: tuple[int, int] | None = None,
     change: Callable[[Detector], Detector] | None = None,
     drawn: Sequence[tuple[Any, Detector]] | None = None,
+    light: torch.Tensor | None = None,
 ) -> Batch:
     """The examples `indices`, made on torch's default device; each is the same whatever stands beside it.
 
     `shape` (H, W) px, by default the task's; `change` alters each drawn detector, as robustness studies do; `drawn` what
-    `example` gave for each index, where that is known already.
+    `example` gave for each index, and `light` [B H W] what was rendered of it, where that is known already.
     """
     drawn = drawn or [example(task, seed, i) for i in indices]
     if change is not None:
         drawn = [(scene, change(detector)) for scene, detector in drawn]
-    scenes, exposed = exposures(task, seed, indices, drawn, shape or task.shape)
+    scenes, exposed = exposures(task, seed, indices, drawn, shape or task.shape, light)
     truth = task.label(scenes, exposed)
     places = None if task.locate is None else task.locate(scenes, exposed)
     return Batch(exposed.counts, exposed.mask, truth, tuple(scene for scene, _ in drawn), tuple(indices), places)
 
 
 def exposures(
-    task: Task, seed: int, indices: Sequence[int], drawn: Sequence[tuple[Any, Detector]], shape: tuple[int, int]
+    task: Task,
+    seed: int,
+    indices: Sequence[int],
+    drawn: Sequence[tuple[Any, Detector]],
+    shape: tuple[int, int],
+    light: torch.Tensor | None = None,
 ) -> tuple[Any, Any]:
-    """`columns` of the drawn scenes and what their detectors make of them: all that a label is taken from. A scene that comes
-    several times is rendered once, but by a task that exposes by itself."""
+    """`columns` of the drawn scenes and what their detectors make of them: all that a label is taken from. `light` [B H W] of the
+    scenes, where it was rendered already; a task that exposes by itself takes none."""
     scenes, detectors = columns([scene for scene, _ in drawn]), columns([detector for _, detector in drawn])
     centres = torch.tensor([task.place(scene, shape).centre_px or (0.0, 0.0) for scene, _ in drawn])
     noise = torch.tensor([int(default_rng([seed, i, NOISE]).integers(2**31)) for i in indices])
     if task.expose is not None:
         return scenes, task.expose(scenes, detectors, shape, noise)
-    exposed = expose(_light(task, scenes, [scene for scene, _ in drawn], shape), detectors, centres, noise)
+    exposed = expose(task.render(scenes, shape) if light is None else light, detectors, centres, noise)
     return scenes, exposed if task.written is None else task.written(scenes, exposed)
-
-
-def _light(task: Task, scenes: Any, drawn: Sequence[Any], shape: tuple[int, int]) -> torch.Tensor:
-    once = {id(scene): scene for scene in drawn}
-    if len(once) == len(drawn):
-        return task.render(scenes, shape)
-    place = {key: n for n, key in enumerate(once)}
-    return task.render(columns(list(once.values())), shape)[torch.tensor([place[id(scene)] for scene in drawn])]
 
 
 def make_frame(task: Task, seed: int, index: int, shape: tuple[int, int] | None = None) -> Frame:

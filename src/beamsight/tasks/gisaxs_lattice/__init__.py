@@ -23,6 +23,7 @@ from beamsight.tasks.gisaxs_lattice.taking import ANSWERS, label, render, writte
 __all__ = ["TASK", "draw", "draw_beyond", "draw_paper"]
 
 NONE_SHARE, POWDERS = 0.17, 0.61  # of all frames; of those on a lattice but for crystals along one azimuth
+SURE = 0.98  # more films have little order than that all others could be named by an answer that errs less
 CRYSTALS = {True: 0.16, False: 0.08}  # of a lattice, whether one azimuth tells it or not
 
 
@@ -37,7 +38,7 @@ def draw(rng: Generator) -> Pattern:
 
 
 TASK = Task(
-    "gisaxs-lattice", "On which lattice do the nanoparticles sit?", OneOf(ANSWERS), (96, 96),
+    "gisaxs-lattice", "On which lattice do the nanoparticles sit?", OneOf(ANSWERS, right=SURE), (96, 96),
     draw, place, render, detector, label, written=written, rods={name: rods_apart(name) for name in NAMES},
     views=("decades", "patterson"),
     recipe=Recipe(view="decades", network="paired", size=96, batch=64, steps=12000, learning_rate=2e-3, warmup=300,
