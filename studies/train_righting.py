@@ -68,7 +68,9 @@ def main() -> None:
     options = parser.parse_args()
     keep_memory()
     task = find_task("gisaxs-lattice")
-    recipe = replace(task.recipe, network="righting", steps=options.steps, mirror=True, rotate=True, exposures=8, seed=5, warmup=100)
+    recipe = replace(
+        task.recipe, network="righting", steps=options.steps, mirror=True, rotate=True, exposures=8, seed=5, warmup=100
+    )
     state, view, batches = start(TARGET, recipe), build_view(recipe.view), batches_of(task, recipe)
     with made_ahead(batches, 0, recipe.steps, options.ahead) as made:
         for number, examples in made:

@@ -143,7 +143,7 @@ def test_all_answers_are_drawn() -> None:
     assert share[-1] < 0.25
 
 
-def test_scenes_that_come_again_are_rendered_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scenes_that_come_again_are_rendered_once() -> None:
     calls = []
 
     def counted(scenes, shape):

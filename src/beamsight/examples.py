@@ -78,9 +78,14 @@ def simulate(
 
 
 def simulated(
-    task: Task, size: int, seed: int, indices: Sequence[int], drawn: Sequence[tuple[Any, Any]] | None = None, light: Tensor | None = None
+    task: Task,
+    size: int,
+    seed: int,
+    indices: Sequence[int],
+    drawn: Sequence[tuple[Any, Any]] | None = None,
+    light: Tensor | None = None,
 ) -> Examples:
-    """The examples of those numbers, `size` pixels square; `drawn` and `light` where these are known, as `make_batch` takes them."""
+    """The examples of those numbers, `size` pixels square; `drawn` and `light` as `make_batch` takes them."""
     made = make_batch(task, seed, indices, (size, size), drawn=drawn, light=light)
     centres = [_centre(task.place(scene, (size, size)).centre_px) for scene in made.scenes]
     return Examples(made.counts, made.mask, made.truth.float(), torch.tensor(centres), places=made.places)

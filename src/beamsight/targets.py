@@ -49,8 +49,8 @@ class Tags:
 @dataclass(frozen=True)
 class OneOf:
     """Exactly one of `names` holds. Truth: the name, or None where it is doubtful. To take a name `between` two others for one of
-    them, or one of them for it, is no mistake that makes an answer unsure. Of the answers that are not called unsure at least a share
-    `right` is to be. Encoded, a truth may be shared among names that show the same: learnt from, so that none of them is
+    them, or one of them for it, is no mistake that makes an answer unsure. Of the answers that are not called unsure at least a
+    share `right` is to be. Encoded, a truth may be shared among names that show the same: learnt from, so that none of them is
     believed alone, and scored as doubtful."""
 
     names: tuple[str, ...]
