@@ -143,29 +143,31 @@ def test_all_answers_are_drawn() -> None:
     assert share[-1] < 0.25
 
 
-def test_scenes_that_come_again_are_rendered_once() -> None:
-    calls = []
+def test_scenes_that_come_again_are_rendered_once_and_never_twice_in_a_batch() -> None:
+    drawn: list[float] = []
+    batches: list[set[float]] = []
 
     def counted(scenes, shape):
-        calls.append(len(scenes.kind))
+        drawn.extend(scenes.side_rad[:, 0, 0].tolist())
         return render(scenes, shape)
 
-    recipe = replace(TASK.recipe, size=64, batch=2, exposures=3, mirror=False, rotate=False)
-    source = Source(replace(TASK, render=counted), recipe)
-    steps = [source.step(n) for n in range(4)]
-    assert calls == [2, 2]
-    # Three examples of each scene, numbered one after the other, one in each step.
-    for n, step in enumerate(steps):
-        numbers = [TRAINING[(n // 3 * 2 + k) * 3] for k in range(2)]
-        scenes = [example(TASK, recipe.seed, number)[0] for number in numbers]
-        alone = make_batch(
-            TASK, recipe.seed, [number + n % 3 for number in numbers], (64, 64),
-            drawn=[(s, example_detector(TASK, recipe.seed, number + n % 3)) for s, number in zip(scenes, numbers, strict=True)],
-        )  # fmt: skip
-        torch.testing.assert_close(step.counts, alone.counts, rtol=1e-4, atol=1e-4)
-    assert not torch.equal(steps[0].counts, steps[1].counts)
-    # Whoever makes a step makes the same.
-    assert torch.equal(Source(TASK, recipe).step(2).counts, steps[2].counts)
+    def named(scenes, exposed):
+        batches.append(set(scenes.side_rad[:, 0, 0].tolist()))
+        return label(scenes, exposed)
+
+    recipe = replace(TASK.recipe, size=64, batch=4, exposures=2, mirror=False, rotate=False)
+    source = Source(replace(TASK, render=counted, label=named), recipe)
+    steps = [source.step(n) for n in range(6)]
+    assert len(drawn) == len(set(drawn)) == 2 * (6 + 2)
+    assert all(len(batch) == 4 for batch in batches)
+    assert [len(batches[0] & batches[n]) for n in range(1, 6)] == [0, 2, 0, 0, 0]
+    # Whoever makes a step makes the same, and each frame is the example of its number.
+    again = Source(TASK, recipe).step(2)
+    torch.testing.assert_close(again.counts, steps[2].counts)
+    numbers = [TRAINING[(came * 2 + n) * 2] + k for n in range(2) for k, came in enumerate((4, 2))]
+    cases = [(example(TASK, recipe.seed, i - i % 2)[0], example_detector(TASK, recipe.seed, i)) for i in numbers]
+    alone = make_batch(TASK, recipe.seed, numbers, (64, 64), drawn=cases)
+    torch.testing.assert_close(alone.counts, steps[2].counts, rtol=1e-4, atol=1e-4)
 
 
 def test_the_view_shows_counts_and_pictures_alike() -> None:

@@ -135,25 +135,27 @@ class Source:
         return turned(self._trusted(made), positions(recipe, default_rng([recipe.seed, number, AUGMENT]))[:many][self.part])
 
     def _exposed(self, number: int, side: int, many: int) -> Examples:
-        """Each example of a step is of another scene: of a few scenes, each exposed often, a batch tells little at once."""
-        task, seed, often = self.task, self.recipe.seed, self.recipe.exposures
-        first = number // often * self.recipe.batch
-        scenes, light = self._lit([TRAINING[(first + n) * often] for n in range(many)[self.part]], side)
-        indices = [index + number % often for index in scenes]
-        drawn = [(scene, example_detector(task, seed, i)) for scene, i in zip(scenes.values(), indices, strict=True)]
+        """Each example of a step is of another scene, a few of them new: those that come again lie `exposures` steps apart."""
+        task, seed = self.task, self.recipe.seed
+        numbers = [_come_again(self.recipe, number, place) for place in range(many)[self.part]]
+        scenes, light = self._lit([scene for scene, _ in numbers], side)
+        indices = [scene + again for scene, again in numbers]
+        drawn = [(scene, example_detector(task, seed, i)) for scene, i in zip(scenes, indices, strict=True)]
         return simulated(task, side, seed, indices, drawn, light)
 
-    def _lit(self, indices: Sequence[int], side: int) -> tuple[dict[int, Any], Tensor | None]:
-        """The scenes of those numbers, and their light where it is kept for the steps that follow."""
-        key = (side, *indices)
-        if key not in self._kept:
-            scenes = {i: example(self.task, self.recipe.seed, i)[0] for i in indices}
-            again = self.recipe.exposures > 1 and self.task.expose is None
-            light = self.task.render(columns(list(scenes.values())), (side, side)) if again else None
-            self._kept.clear()
-            self._kept[key] = scenes, light
-        found: tuple[dict[int, Any], Tensor | None] = self._kept[key]
-        return found
+    def _lit(self, indices: Sequence[int], side: int) -> tuple[list[Any], Tensor | None]:
+        """The scenes of those numbers; and their light, where it is kept for the steps that follow."""
+        often, kept = self.recipe.exposures, self._kept
+        if often == 1 or self.task.expose is not None:
+            return [example(self.task, self.recipe.seed, i)[0] for i in indices], None
+        if new := [i for i in indices if (i, side) not in kept]:
+            scenes = [example(self.task, self.recipe.seed, i)[0] for i in new]
+            made = zip(scenes, self.task.render(columns(scenes), (side, side)), strict=True)
+            kept.update(zip([(i, side) for i in new], made, strict=True))
+        found = [kept[i, side] for i in indices]
+        for old in list(kept)[: -often * self.recipe.batch]:
+            del kept[old]
+        return [scene for scene, _ in found], torch.stack([light for _, light in found])
 
     def validation(self, n: int) -> Iterator[Examples]:
         """At most `n` examples that training never sees, always the same, in batches."""
@@ -183,6 +185,15 @@ class Source:
         epochs = {place // self._learnt for place in places}
         orders = {e: default_rng([self.recipe.seed, e, SHUFFLE]).permutation(self._learnt) for e in epochs}
         return [int(orders[place // self._learnt][place % self._learnt]) for place in places]
+
+
+def _come_again(recipe: Recipe, number: int, place: int) -> tuple[int, int]:
+    """The scene at a place of the batch of step `number`, by its example's number, and how often it came before. Places are, in
+    turn, for scenes that come for the first, the second ... time."""
+    often = recipe.exposures
+    again, new = place % often, -(-recipe.batch // often)
+    came = number + (often - 1 - again) * often  # a step, counted on so that none is below 0
+    return TRAINING[(came * new + place // often) * often], again
 
 
 def window(recipe: Recipe, number: int) -> tuple[int, int]:
