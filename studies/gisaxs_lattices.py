@@ -106,7 +106,7 @@ def other_rows(said: Mapping[str, Sequence[Said]]) -> list[Row]:
         Row("BornAgain, lattices that show the same: one of them", share(one.allowed for one in double), "%"),
         *_probability_rows("BornAgain", lattices),
         Row("BornAgain's films of none, refused", refused(bornagain), "%", 90.0),
-        *_fresh_rows(said.get(FRESH, ())),
+        *_fresh_rows(said.get(FRESH, ()), clear),
         Row("measured images of none, refused", refused(none), "%", 90.0),
         Row("our simulation's frames of none, refused", refused(said.get("simulated", ())), "%", 90.0),
     ]
@@ -119,7 +119,8 @@ def _probability_rows(title: str, said: Sequence[Said]) -> list[Row]:
     ]
 
 
-def _fresh_rows(said: Sequence[Said]) -> list[Row]:
+def _fresh_rows(said: Sequence[Said], first: Sequence[Said]) -> list[Row]:
+    """Of films of another seed, and of these and the `first` together."""
     if not said:
         return []
     title, lattices = "BornAgain's films of another seed", [one for one in said if one.truth != NONE]
@@ -127,6 +128,7 @@ def _fresh_rows(said: Sequence[Said]) -> list[Row]:
         Row(f"{title}, right", right(told(lattices)), "%"),
         Row(f"{title}, frames", float(len(lattices)), ""),
         Row(f"{title}, believed and wrong", confidently_wrong(lattices), "%", better="lower"),
+        Row("BornAgain's films of both seeds, right", right([*first, *told(lattices)]), "%"),
     ]
 
 
