@@ -43,8 +43,8 @@ def righting(channels: int, width: int) -> Pooled:
 
 
 def upright(x: Tensor, sides: Tensor) -> Tensor:
-    """Square pictures [N C S S] with what rises to the upper, left, lower, or right side of its file, the largest of `sides`
-    [N 4], rising to the upper one; some of them mirrored, which nothing here depends on."""
+    """Square pictures [N C S S] turned so that they rise to their upper side; now they rise to the upper, left, lower or right
+    one, whichever of `sides` [N 4] is largest. Some are mirrored, too, which tells no lattice from another."""
     side = sides.argmax(1)[:, None, None, None]
     lying = x.transpose(2, 3)
     x = torch.where(side == 1, lying, torch.where(side == 2, x.flip(2), x))

@@ -121,7 +121,7 @@ class Source:
     recipe: Recipe
     frames: Sequence[Frame] | None = None
     part: slice = field(default_factory=lambda: slice(None))
-    _kept: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    _kept: dict[Any, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def step(self, number: int) -> Examples:
         """The batch of training step `number`, turned and mirrored as the recipe says."""
