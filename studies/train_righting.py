@@ -16,11 +16,11 @@ from pathlib import Path
 
 import torch
 from numpy.random import Generator, default_rng
-from safetensors.torch import save_file
+from torch import nn
 from torch.nn.functional import one_hot
 
 from beamsight.ahead import keep_memory, made_ahead
-from beamsight.checkpoint import BEST
+from beamsight.checkpoint import keep_best
 from beamsight.comparing import SIDES
 from beamsight.examples import AUGMENT, Examples, Source, Viewed, positions
 from beamsight.recipe import Recipe
@@ -28,7 +28,7 @@ from beamsight.targets import OneOf
 from beamsight.task import Task, find_task
 from beamsight.tasks.gisaxs_lattice import draw
 from beamsight.tasks.gisaxs_lattice.scene import Pattern
-from beamsight.train import learn, look, start
+from beamsight.train import answers, learn, start
 from beamsight.views import build_view
 
 TARGET = OneOf(("upper", "left", "lower", "right"))
@@ -79,21 +79,16 @@ def main() -> None:
             if state.step % SAID_EVERY == 0:
                 print(f"step {state.step}  loss {loss:.4f}", flush=True)
     options.out.mkdir(parents=True, exist_ok=True)
-    save_file({name: value.contiguous() for name, value in state.average.state_dict().items()}, options.out / BEST)
-    print(f"righted: {righted(state.average, task, recipe):.2%} of {JUDGED * recipe.batch} other frames", flush=True)
+    share = righted(state.average, batches)
+    keep_best(state, share, options.out)
+    print(f"righted: {share:.2%} of {JUDGED * recipe.batch} other frames", flush=True)
 
 
-def righted(network: torch.nn.Module, task: Task, recipe: Recipe) -> float:
-    """The share of scenes that it did not learn from whose side is found."""
-    batches, view = batches_of(task, recipe), build_view(recipe.view)
-    network.eval()
-    right = 0.0
-    with torch.inference_mode():
-        for number in range(BEYOND, BEYOND + JUDGED):
-            made = batches(number)
-            found = look(network, view, made, recipe, made.centre).logits
-            right += float((found.argmax(1) == made.truth.argmax(1)).sum())
-    return right / (JUDGED * recipe.batch)
+def righted(network: nn.Module, batches: Sides) -> float:
+    """The share of frames of scenes that it did not learn from whose side is found."""
+    source, judged = batches.viewed.source, [batches(BEYOND + n) for n in range(JUDGED)]
+    probability, truth = answers(network, batches.viewed.view, judged, TARGET, source.recipe)
+    return float((probability.argmax(1) == truth.argmax(1)).mean())
 
 
 if __name__ == "__main__":

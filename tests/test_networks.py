@@ -91,6 +91,8 @@ def test_the_paired_network_adds_what_spectrum_and_picture_tell_once_it_is_uprig
         logits, embedding = paired(seen)
         stands = upright(seen, torch.eye(SIDES)[[turn] * 3])
         compared, outlined = paired.comparing(polar_power(stands)), paired.outlining(stands)
+        if turn == 0:
+            torch.testing.assert_close(compared, paired.comparing(build_view("patterson")(counts, mask)))
         torch.testing.assert_close(logits, compared[0] + outlined[0])
         assert embedding.shape == (3, EMBEDDING)
 

@@ -23,7 +23,6 @@ from beamsight.errors import CannotRead
 from beamsight.parallel import from_first, is_first
 
 ANSWERS = ".head."  # the part of a network, or of its halves, that depends on what is asked
-WHATEVER = "righting."  # a part that answers the same whatever is asked
 VIEW_PARTS = ("orders.",)  # of a network that rests on more views than the one whose weights it begins with
 NETWORK, HALF = "network.", ".half"  # before and after the names of a network's weights in a graph
 
@@ -75,8 +74,8 @@ def _begun(state: State, folder: Path, weights: dict[str, Tensor] | None) -> dic
 
 def _asked(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
     """`weights` with an `own` last layer where that of another question has other answers."""
-    last = {name: own[name] for name in weights if name in own and ANSWERS in f".{name}" and not name.startswith(WHATEVER)}
-    return weights | last if any(v.shape != weights[name].shape for name, v in last.items()) else weights
+    last = {name: own[name] for name in weights if name in own and ANSWERS in f".{name}"}
+    return weights | {name: v for name, v in last.items() if v.shape != weights[name].shape}
 
 
 def _filled(weights: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, Tensor]:
