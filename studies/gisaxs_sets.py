@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -117,6 +117,16 @@ def films(folder: Path, each: tuple[int, int, int] | None = None) -> Iterator[As
         kind = "none" if film["name"] == NONE else film["kind"]
         if each is None or int(path.stem[-4:]) < dict(zip(("powder", "finite", "none"), each, strict=True))[kind]:
             yield Asked(_film(path, told), film["name"], alike_of(film), kind_of(film), path.stem, film["spacing_nm"])
+
+
+def turned(asked: Sequence[Asked]) -> list[Asked]:
+    """The same frames, turned one after the other by one, two and three quarter turns, and known by nothing but their mask."""
+    return [replace(one, frame=_turned(one.frame, n % 3 + 1)) for n, one in enumerate(asked)]
+
+
+def _turned(frame: Frame, turns: int) -> Frame:
+    image, mask = (np.ascontiguousarray(np.rot90(v, turns)) for v in (frame.image, frame.mask))
+    return replace(frame, image=image, mask=mask, geometry=Geometry((image.shape[0], image.shape[1])))
 
 
 def alike_of(film: dict[str, Any]) -> tuple[str, ...]:

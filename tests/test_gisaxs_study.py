@@ -160,6 +160,18 @@ def test_films_are_read_with_what_is_known_of_them(sets: ModuleType, tmp_path: P
     assert [one.name for one in sets.films(tmp_path, (1, 2, 1))] == ["FCC111"]
 
 
+def test_turned_frames_are_the_same_frames_in_other_positions(sets: ModuleType) -> None:
+    image = np.arange(12.0).reshape(3, 4)
+    frame = replace(sets._plain(image, "a"), mask=image > 0, geometry=Geometry((3, 4), 1e-4, 1e-10, 2.0, (1.0, 2.0)))
+    asked = sets.Asked(frame, "HCP", (), "powder", "a")
+    for n, one in enumerate(sets.turned([asked] * 4)):
+        assert np.array_equal(np.rot90(one.frame.image, -(n % 3 + 1)), image), n
+        assert np.array_equal(one.frame.mask, one.frame.image > 0)
+        assert one.frame.geometry.shape == one.frame.image.shape
+        assert one.frame.geometry.centre_px is None  # what the file told of it is no longer so
+        assert replace(one, frame=frame) == asked
+
+
 def test_films_lit_in_their_first_layer_are_told_by_it(sets: ModuleType) -> None:
     film = {
         "name": "HCP", "kind": "powder", "shape": "sphere", "diameter_nm": 20.0, "spacing_nm": 20.0, "particle": "gold",
