@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -87,8 +88,10 @@ def asked(film: Film, side: int, turns: int) -> dict[str, Any]:
 def _layers(film: Film, turns: int) -> dict[str, Any]:
     name = NAMES[film.kind]
     kind, plane = crystals.LAYERINGS[name], crystals.layer(name, film.spacing_m) * NM
-    shift = np.array(kind.shift) / kind.parts @ plane
-    sites = [[*(n % kind.repeat * shift).tolist(), n * film.layer_m * NM] for n in range(film.layers)]
+    corners = np.array(list(product(range(-2, 3), repeat=2))) @ plane
+    # There order fades with the distance of cells, here of particles: those of a column are taken that lie nearest its axis.
+    beside = [min(corners + n * np.array(kind.shift) / kind.parts @ plane, key=np.linalg.norm) for n in range(kind.repeat)]
+    sites = [[*beside[n % kind.repeat].tolist(), n * film.layer_m * NM] for n in range(film.layers)]
     return {"plane": plane.tolist(), "sites": sites, "turns": (np.arange(turns) / turns * np.pi).tolist()}
 
 
