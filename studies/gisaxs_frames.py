@@ -31,13 +31,18 @@ Floats = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Dataset:
-    """Frames of `names`, `clean` mean photons and `noisy` photons [N 100 100], and the `share` of scenes that were left out as
-    doubtful."""
+    """Frames of `names`, `clean` mean photons and `noisy` photons [N 100 100], the `share` of scenes that were left out as
+    doubtful, and the folder that keeps them."""
 
     clean: Floats
     noisy: Floats
     names: tuple[str, ...]
     share: float
+    folder: Path | None = None
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        # A process that makes batches opens the files for itself, or it would be sent all that they hold.
+        return (of_folder, (self.folder,)) if self.folder else super().__reduce_ex__(protocol)
 
     def asked(self, noisy: bool, title: str) -> list[Asked]:
         """As frames of which nothing but the image is known."""
@@ -99,7 +104,7 @@ def store(task: Task, draw: Callable[[Generator], Any], indices: range, each: in
         for clean, noisy, name in islice(examples(drawn_as(task, draw), indices), MOST_DRAWN * each * len(LATTICES)):
             drawn, doubtful = drawn + 1, doubtful + (name is None)
             if name in found and len(found[name]) < each:
-                found[name].append((clean, noisy))
+                found[name].append((clean.copy(), noisy.copy()))  # of a batch, which may go then
             if all(len(of) == each for of in found.values()):
                 break
         # Lattice by lattice in turn, so that any part of them, such as the one kept for validation, holds all.
@@ -109,9 +114,14 @@ def store(task: Task, draw: Callable[[Generator], Any], indices: range, each: in
         told = {"names": [name for name, _ in every], "share": doubtful / drawn}
         (folder / "names.json").write_text(json.dumps(told))
         print(f"{folder.name}: {len(every):,} frames, {doubtful:,} of {drawn:,} scenes doubtful", flush=True)
+    return of_folder(folder)
+
+
+def of_folder(folder: Path) -> Dataset:
+    """What `store` keeps there."""
     told = json.loads((folder / "names.json").read_text())
     clean, noisy = (np.load(folder / f"{kind}.npy", mmap_mode="r") for kind in ("clean", "noisy"))
-    return Dataset(clean, noisy, tuple(told["names"]), told["share"])
+    return Dataset(clean, noisy, tuple(told["names"]), told["share"], folder)
 
 
 def simulated_none(task: Task, n: int) -> Iterator[Asked]:

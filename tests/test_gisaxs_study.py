@@ -4,6 +4,7 @@
 
 import importlib
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -216,6 +217,21 @@ def test_a_linear_classifier_learns_what_a_line_parts() -> None:
     name = learners.linear(frames.Dataset(images[:10], images[:10], names[:10], 0.0), seed=0)
     shown = [frames.frame_of(frames.picture(image), "a", "HCP") for image in images[10:]]
     assert name(shown) == list(names[10:])
+
+
+def test_frames_to_learn_from_are_handed_on_by_their_files(tmp_path: Path) -> None:
+    frames = importlib.import_module("gisaxs_frames")
+    photons = np.random.default_rng(0).exponential(9, (40, 50, 50)).astype(np.float32)
+    for kind in ("clean", "noisy"):
+        np.save(tmp_path / f"{kind}.npy", photons)
+    (tmp_path / "names.json").write_text(json.dumps({"names": ["HCP"] * 40, "share": 0.1}))
+    held = frames.Photons(frames.Dataset(photons, photons, ("HCP",) * 40, 0.1))
+    handed = [pickle.dumps(learnt) for learnt in (frames.Photons(frames.of_folder(tmp_path)), held)]
+    assert len(handed[0]) < photons.nbytes / 50 < len(handed[1])
+    for one in handed:
+        there = pickle.loads(one)  # noqa: S301, what was written above
+        assert (len(there), there.data.share) == (320, 0.1)
+        assert np.array_equal(there[9].image, held[9].image)  # the photons are counted alike, too
 
 
 def test_the_detector_of_films_puts_the_beam_where_it_says() -> None:
