@@ -221,8 +221,7 @@ def others(options: argparse.Namespace) -> dict[str, list[Asked]]:
         print(f"not measured: {name}, {missing}") if missing else found.update({name: list(frames())})
     each = tuple(options.films)
     found["bornagain"] = list(films(make_films(options.sets, each), each))
-    for name in {"hipgisaxs", "bornagain"} & set(found):
-        found[f"{name}{TURNED}"] = turned(found[name])
+    found |= {f"{name}{TURNED}": turned(found[name]) for name in ("hipgisaxs", "bornagain") if name in found}
     if options.fresh is not None:
         found[FRESH] = list(films(options.fresh))
     return found

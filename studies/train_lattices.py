@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.random import default_rng
+from numpy.random import Generator, default_rng
 
 from beamsight.detector import Detector, expose
 from beamsight.examples import TRAINING
@@ -67,6 +67,11 @@ def make_pool(task: Task, folder: Path, scenes: int, parts: int = 2) -> None:
     if any(process.wait() for process in running):
         raise SystemExit("a process that renders failed")
     (folder / "done").touch()
+
+
+def faultless(rng: Generator) -> Detector:
+    """A detector that blurs by a pixel at most."""
+    return Detector(binning=2.0, spread_px=float(rng.uniform(0, 1)))
 
 
 @dataclass(frozen=True)
@@ -119,9 +124,7 @@ class Pool(Sequence[Frame]):
 
     def _detector(self, number: int) -> Detector:
         rng = default_rng([SEED, number, DETECTOR])
-        if self._bright(number):
-            return Detector(binning=2.0, spread_px=float(rng.uniform(0, 1)))
-        return self.task.detector(rng)
+        return faultless(rng) if self._bright(number) else self.task.detector(rng)
 
     def _scene(self, n: int) -> Pattern:
         values = dict(zip(NUMBERS, self.numbers[n].tolist(), strict=True))

@@ -8,25 +8,17 @@ from dataclasses import fields, replace
 
 from numpy.random import Generator
 
-from beamsight.detector import Detector
 from beamsight.task import Task
-from beamsight.tasks.gisaxs_lattice import draw
 from beamsight.tasks.gisaxs_lattice.scene import Pattern
-
-BRIGHT_PH = 1e3
+from train_lattices import BRIGHT_PH, faultless
+from train_righting import upright
 
 
 def bright(rng: Generator) -> Pattern:
-    """Any scene of the task, with more light and not turned."""
-    scene = draw(rng)
+    """Any upright scene of the task, with more light."""
+    scene = upright(rng)
     more = max(1.0, BRIGHT_PH / max(scene.lattice_ph, 1e-3))
-    light = {f.name: getattr(scene, f.name) * more for f in fields(scene) if f.name.endswith("_ph")}
-    return replace(scene, turns=0, **light)
-
-
-def faultless(rng: Generator) -> Detector:
-    """A detector that blurs by a pixel at most."""
-    return Detector(binning=2.0, spread_px=float(rng.uniform(0, 1)))
+    return replace(scene, **{f.name: getattr(scene, f.name) * more for f in fields(scene) if f.name.endswith("_ph")})
 
 
 def brightly(task: Task) -> Task:

@@ -5,14 +5,11 @@
 from __future__ import annotations
 
 import importlib
-from dataclasses import replace
 from types import ModuleType
 
-import numpy as np
 import pytest
 
 from beamsight.bundle import load
-from beamsight.frame import Frame, Geometry
 
 
 @pytest.fixture(scope="module")
@@ -35,16 +32,12 @@ def test_published_patterns_are_told(sets: ModuleType) -> None:
     assert sum(one.confident and not one.allowed for one in found) <= 0.02 * len(found)
 
 
-def turned(frame: Frame, turns: int) -> Frame:
-    image, mask = (np.ascontiguousarray(np.rot90(v, turns)) for v in (frame.image, frame.mask))
-    return replace(frame, image=image, mask=mask, geometry=Geometry(image.shape))
-
-
 def test_a_turned_pattern_has_the_name_it_had(sets: ModuleType) -> None:
     if missing := sets.absent(sets.DATA / "gisaxs"):
         pytest.skip(missing)
     model, frames = load("gisaxs-lattice"), [one.frame for one in list(sets.hipgisaxs())[::12]]
-    names = [[max(a.probability, key=a.probability.get) for a in model.predict([turned(f, n) for f in frames])] for n in range(4)]
+    answers = [model.predict([sets._turned(f, n) for f in frames]) for n in range(4)]
+    names = [[max(a.probability, key=a.probability.get) for a in each] for each in answers]
     for turn in range(1, 4):
         same = sum(one == other for one, other in zip(names[0], names[turn], strict=True))
         assert same >= len(frames) - 1, (turn, same)
