@@ -140,6 +140,20 @@ def test_company_does_not_matter() -> None:
         assert np.isclose(open_.mean(), film.lattice_ph + film.flat_ph, rtol=1e-3)
 
 
+def test_films_alike_are_made_together_and_stay_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, counts = gisaxs._made, []
+    blocks = [crystal("FCC100", SPACING_M, (4, 4, n)) for n in (2, 3, 4, 5, 6, 7)]
+    turned = [replace(block, turning=1, domain_m=1e-7, area_m2=SPACING_M**2) for block in blocks[:2]]
+    absorbing = [replace(block, **FILM) for block in blocks[:2]]
+    some = [blocks[0], turned[0], blocks[1], absorbing[0], *blocks[2:], turned[1], absorbing[1]]
+    monkeypatch.setattr(gisaxs, "_made", lambda films, shape: counts.append(len(films.kind)) or made(films, shape))
+    monkeypatch.setattr(gisaxs, "TOGETHER", 4 * SHAPE[0] * SHAPE[1] + 1)
+    together = gisaxs.render(columns(some), SHAPE)
+    assert counts == [4, 2, 1, 2, 1]  # four of six blocks, the rest; what turns, each alone
+    for film, found in zip(some, together, strict=True):
+        np.testing.assert_allclose(found, light(film), rtol=1e-3, atol=1e-5 * found.max().item())
+
+
 def test_large_frames_show_the_same() -> None:
     film = powder("BCC110", SPACING_M, 4, disorder_m=1e-9, domain_m=6e-8)
     small, large = light(film, (100, 100)), light(film, (500, 500)).reshape(100, 5, 100, 5).mean((1, 3))

@@ -101,10 +101,23 @@ def sliced(
     if some and others:
         outline = torch.where(angular, 4 * square(x), outline)
     slices = outline * (wide**2 * weight * 2 * (radius * tall)[:, None])[..., None]
-    phase = waved(q_z[..., None] * (place * 2 * (radius * tall)[:, None])[:, None, :])
+    z = place * 2 * (radius * tall)[:, None]
+    if not any_of(q_z.imag != 0):
+        return _mirrored(q_z.real, z, slices)
+    phase = waved(q_z[..., None] * z[:, None, :])
     # The slices are real: two products of real matrices instead of one of complex ones. Their places are symmetric.
     there, back = (torch.complex(v.real @ slices, v.imag @ slices) for v in (phase, phase.flip(2)))
     return there, back
+
+
+def _mirrored(q_z: torch.Tensor, z: torch.Tensor, slices: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """F and its conjugate of the slices [B SLICES P] at heights `z` [B SLICES], for real `q_z`: even parts have cosines, odd ones
+    sines, of half of the places."""
+    below, above = slices.chunk(2, 1)
+    below = below.flip(1)
+    turn = q_z[..., None] * z[:, None, SLICES // 2 :]
+    even, odd = torch.cos(turn) @ (above + below), torch.sin(turn) @ (above - below)
+    return torch.complex(even, -odd), torch.complex(even, odd)
 
 
 def _half_widths(

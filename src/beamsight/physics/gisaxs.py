@@ -8,9 +8,11 @@ a powder's rods depend on |q_par| alone, a layer stack's phases on the exit angl
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import torch
 
-from beamsight.physics.columns import Columns, any_of, chosen, highest, rows_of
+from beamsight.physics.columns import Columns, Rows, any_of, chosen, highest, rows_of
 from beamsight.physics.crystals import CLASSES
 from beamsight.physics.films import LAYERS
 from beamsight.physics.finite import stepped_block, tilted_crystal, upright_crystal
@@ -34,15 +36,36 @@ from beamsight.physics.paracrystals import paracrystal, shared
 from beamsight.physics.rods import averaged, interference
 from beamsight.physics.turning import turned_block, turned_stack
 
+TOGETHER = 40_000  # pixels of films alike that a processor makes at once: its caches hold them
 STEPS = 8  # entries of a rod's table a pixel of a pattern whose beam is at its edge
 
 
 def render(films: Columns, shape: tuple[int, int]) -> torch.Tensor:
     """Mean photons [B H W] of `columns(films)`: particles, roughness, air, specular and direct beam, behind their stops."""
-    if films.kind.device.type == "cpu":
-        # Frame by frame on a processor: its caches hold one, and what few frames have is made for them alone.
-        return torch.cat([_made(rows_of(films, slice(n, n + 1)), shape) for n in range(len(films.kind))])
-    return _made(films, shape)
+    if films.kind.device.type != "cpu":
+        return _made(films, shape)
+    light = torch.empty(len(films.kind), *shape)
+    for rows in _alike(films, max(1, TOGETHER // (shape[0] * shape[1]))):
+        light[rows] = _made(rows_of(films, rows), shape)
+    return light
+
+
+def _alike(films: Columns, most: int) -> Iterator[Rows]:
+    """The rows of films that have the same parts, `most` at once: what few have is made for them alone. Blocks at many azimuths,
+    each with rods or turns of its own, are alone too."""
+    yes = [films.kind, films.single, films.film_m > 0, films.spread > 0, films.disorder_m + films.strewn > 0]
+    alone = (films.turning + films.azimuths > 0)[:, 0, 0].tolist()
+    groups: dict[tuple[float, ...], list[int]] = {}
+    for n, parts in enumerate(torch.cat([part[:, 0] for part in yes], 1).tolist()):
+        groups.setdefault((*parts, n if alone[n] else -1), []).append(n)
+    for rows in groups.values():
+        yield from (_rows(rows[first : first + most]) for first in range(0, len(rows), most))
+
+
+def _rows(numbers: Sequence[int]) -> Rows:
+    """As a slice, which copies nothing, where they follow one another."""
+    first, last = numbers[0], numbers[-1]
+    return slice(first, last + 1) if last - first == len(numbers) - 1 else torch.tensor(numbers)
 
 
 def _made(films: Columns, shape: tuple[int, int]) -> torch.Tensor:

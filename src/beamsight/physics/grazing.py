@@ -42,8 +42,8 @@ class Exits:
 
 
 class Grid(NamedTuple):
-    """Weights and amplitudes on it: `weight`, `q_z` [B A 4], `amplitudes` [B A 4 S P] of sizes whose shares are `sizes` [B S],
-    `q` [B P] rad/m."""
+    """Weights and amplitudes on it: `weight` [B A 4] of each term, per volume of the mean particle, `q_z` [B A 4], `amplitudes`
+    [B A 4 S P] of sizes whose shares are `sizes` [B S], `q` [B P] rad/m."""
 
     weight: torch.Tensor
     q_z: torch.Tensor
@@ -84,7 +84,7 @@ def pixel(s: Columns, e: Exits) -> torch.Tensor:
 
 
 def amplitudes_on_grid(s: Columns, e: Exits) -> Grid:
-    """Amplitudes of the particles on the grid of exit angles and |q_par|, per volume of the mean particle."""
+    """Amplitudes of the particles on the grid of exit angles and |q_par|."""
     weight, q_z = terms(waves_at(s, torch.sin(s.incidence_rad)[:, 0]), waves_at(s, e.rows.clamp(min=1e-6)))
     q = torch.linspace(0, 1, COLUMNS) * e.reach[:, None]
     place, share = _sizes(any_of(s.spread > 0), q.device)
@@ -94,7 +94,7 @@ def amplitudes_on_grid(s: Columns, e: Exits) -> Grid:
     flat = q_z[..., :2].flatten(1)
     each = [_both_ways(sliced(q, flat, shape, radius * r, tall, taper), q_z.shape[1]) for r in relative.T]
     volume = 2 * radius**3 * tall
-    return Grid(weight, q_z, torch.stack(each, 3) / volume[:, None, None, None, None], share.expand(len(q), -1), q)
+    return Grid(weight / volume[:, None, None], q_z, torch.stack(each, 3), share.expand(len(q), -1), q)
 
 
 def _both_ways(found: tuple[torch.Tensor, torch.Tensor], rows: int) -> torch.Tensor:
@@ -129,7 +129,14 @@ def heights(s: Columns) -> tuple[torch.Tensor, torch.Tensor]:
 
 def mean_amplitude(grid: Grid) -> torch.Tensor:
     """[B A 4 P] amplitude of each term, weighted, over the sizes."""
-    return (grid.amplitudes * grid.sizes[:, None, None, :, None]).sum(3) * grid.weight[..., None]
+    return over_sizes(grid) * grid.weight[..., None]
+
+
+def over_sizes(grid: Grid) -> torch.Tensor:
+    """[B A 4 P] amplitude of each term, over the sizes."""
+    if grid.sizes.shape[1] == 1:
+        return grid.amplitudes[:, :, :, 0]
+    return (grid.amplitudes * grid.sizes[:, None, None, :, None]).sum(3)
 
 
 def damping(s: Columns, grid: Grid) -> torch.Tensor:

@@ -24,14 +24,14 @@ STEPS = 3  # entries of a rod's table a pixel
 def turned_stack(s: Columns, e: Exits) -> torch.Tensor:
     """[B H W] light of blocks with two edges in the surface; columns of Film."""
     grid = amplitudes_on_grid(s, e)
-    mean, each = centred_amplitude(s, grid)
+    each = centred_amplitude(s, grid)
     rods, turn, count = _rods(s, e.reach)
     rows = squared(_stacked(s, grid, each, rods, turn)) * count
     q = torch.linspace(0, 1, STEPS * max(e.q_par.shape[1:])) * e.reach[:, None]
     wide = torch.hypot(1 / s.domain_m[:, 0], narrowest(s, e))
     table = cauchy(q[:, None], rods[..., None], 1 / wide[..., None]) / s.area_m2
     light = on_grid((rows @ table)[:, None], e)[:, 0] / (s.cells[:, 2, None, None] * s.site.sum(1)[:, None, None])
-    return light + with_disorder(s, e, grid, mean)
+    return light + with_disorder(s, e, grid)
 
 
 def _rods(s: Columns, reach: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -75,7 +75,7 @@ def turned_block(s: Columns, e: Exits) -> torch.Tensor:
     order, each with N / (q c sin) of the light, sin of the angle between q and c.
     """
     grid = amplitudes_on_grid(s, e)
-    mean, each = centred_amplitude(s, grid)
+    each = centred_amplitude(s, grid)
     q = torch.linspace(0, 1, max(e.q_par.shape[1:])) * e.reach[:, None]
     wave = each[..., (torch.linspace(0, 1, q.shape[1]) * (each.shape[3] - 1)).round().long()]
     row, number = s.cell_m[:, 2, :2], s.cells[:, 2, None]
@@ -88,7 +88,7 @@ def turned_block(s: Columns, e: Exits) -> torch.Tensor:
         share = (number / (phase * torch.sin(turn)).clamp(min=1e-6)).minimum(number**2 / 2) * (cosine.abs() < 1)
         for side in (-1, 1):
             light = light + share[:, None] * squared(_leaning(s, grid, wave, q, along + side * turn))
-    return on_grid(light[:, None], e)[:, 0] / (s.cells.prod(1) * s.site.sum(1))[:, None, None] + with_disorder(s, e, grid, mean)
+    return on_grid(light[:, None], e)[:, 0] / (s.cells.prod(1) * s.site.sum(1))[:, None, None] + with_disorder(s, e, grid)
 
 
 def orders_in(phase: torch.Tensor) -> int:
