@@ -77,15 +77,17 @@ class Pictures(Sequence[Frame]):
 
 @dataclass(frozen=True)
 class Photons(Sequence[Frame]):
-    """EXPOSED frames of each scene of a dataset, one after the other: in every other one photons are counted, anew each time."""
+    """EXPOSED frames of each scene of the datasets, one after the other: in every other one photons are counted, anew each time.
+    Scenes are of each dataset in turn, as many as the smallest has."""
 
-    data: Dataset
+    data: tuple[Dataset, ...]
 
     def __len__(self) -> int:
-        return len(self.data.names) * EXPOSED
+        return EXPOSED * len(self.data) * min(len(one.names) for one in self.data)
 
     def __getitem__(self, number: Any) -> Any:
-        image, name = self.data.clean[number // EXPOSED], self.data.names[number // EXPOSED]
+        scene, turn = divmod(number // EXPOSED, len(self.data))
+        image, name = self.data[turn].clean[scene], self.data[turn].names[scene]
         image = np.random.default_rng([SEED, number, DETECTOR]).poisson(image) if number % 2 else image
         return frame_of(image, f"photons/{number:06d}", name)
 

@@ -32,6 +32,7 @@ from noise import probabilities
 PAPER, HOG, OURS, SHIPPED = "Table VI", "HOG + linear", "ours", "shipped"
 ASKED_AT_ONCE = 64
 GOING_ON = 1e-3  # the learning rate of a model that knows most already
+JUDGED = 4000  # frames, of which EXPOSED show the same scene: fewer scenes choose by chance
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,15 @@ def table_vi(task: Task, learn: Dataset, folder: Path, seed: int, steps: int) ->
     return Learnt(train(alone, folder, recipe, frames=Pictures(learn)), alone)
 
 
-def ours(task: Task, learn: Dataset, folder: Path, seed: int, steps: int, first: Path) -> Learnt:
-    """The model in the folder `first`, gone on with on the photons of the scenes that the others learn from."""
+def ours(task: Task, learn: Sequence[Dataset], folder: Path, seed: int, steps: int, first: Path) -> Learnt:
+    """The model in the folder `first`, gone on with on the photons of scenes of all those datasets."""
     recipe = replace(
         task.recipe, seed=seed, steps=steps, learning_rate=GOING_ON, size=SIDE, warmup=min(100, steps),
-        validate_every=max(1, steps // 6), validation=500, patience=0, max_hours=0.0, rotate=False, mirror=False,
+        validate_every=max(1, steps // 6), validation=JUDGED, patience=0, max_hours=0.0, rotate=False, mirror=False,
     )  # fmt: skip
-    alone = replace(task, name="lattices-photons", target=OneOf(LATTICES), run=None, written=None, recipe=recipe)
-    return Learnt(train(alone, folder, recipe, frames=Photons(learn), first=first), alone)
+    # Answers stay the task's, none among them, so that the last layer is kept too.
+    alone = replace(task, name="lattices-photons", run=None, written=None, recipe=recipe)
+    return Learnt(train(alone, folder, recipe, frames=Photons(tuple(learn)), first=first), alone)
 
 
 def as_pictures(asked: Sequence[Asked]) -> list[Frame]:

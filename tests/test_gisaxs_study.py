@@ -225,12 +225,12 @@ def test_frames_to_learn_from_are_handed_on_by_their_files(tmp_path: Path) -> No
     for kind in ("clean", "noisy"):
         np.save(tmp_path / f"{kind}.npy", photons)
     (tmp_path / "names.json").write_text(json.dumps({"names": ["HCP"] * 40, "share": 0.1}))
-    held = frames.Photons(frames.Dataset(photons, photons, ("HCP",) * 40, 0.1))
-    handed = [pickle.dumps(learnt) for learnt in (frames.Photons(frames.of_folder(tmp_path)), held)]
+    held = frames.Photons((frames.Dataset(photons, photons, ("HCP",) * 40, 0.1),))
+    handed = [pickle.dumps(learnt) for learnt in (frames.Photons((frames.of_folder(tmp_path),)), held)]
     assert len(handed[0]) < photons.nbytes / 50 < len(handed[1])
     for one in handed:
         there = pickle.loads(one)  # noqa: S301, what was written above
-        assert (len(there), there.data.share) == (320, 0.1)
+        assert (len(there), there.data[0].share) == (320, 0.1)
         assert np.array_equal(there[9].image, held[9].image)  # the photons are counted alike, too
 
 
