@@ -234,6 +234,17 @@ def test_frames_to_learn_from_are_handed_on_by_their_files(tmp_path: Path) -> No
         assert np.array_equal(there[9].image, held[9].image)  # the photons are counted alike, too
 
 
+def test_scenes_of_several_datasets_are_learnt_in_turn() -> None:
+    frames = importlib.import_module("gisaxs_frames")
+    levels = [np.full((n, 8, 8), 10.0 * k, np.float32) + np.arange(n)[:, None, None] for k, n in ((1, 3), (2, 2))]
+    learnt = frames.Photons(tuple(frames.Dataset(x, x, ("HCP", "FCC111", "HCP")[: len(x)], 0.0) for x in levels))
+    # Two of each, as many as the smaller one has, eight frames each; those of even numbers without noise.
+    clean = [(learnt[number].image[0, 0], learnt[number].truth) for number in range(0, len(learnt), 2)]
+    assert clean[::4] == [(10, "HCP"), (20, "HCP"), (11, "FCC111"), (21, "FCC111")]
+    assert clean == [one for one in clean[::4] for _ in range(4)]
+    assert len({learnt[number].image.tobytes() for number in range(1, 8, 2)}) == 4
+
+
 def test_the_detector_of_films_puts_the_beam_where_it_says() -> None:
     detector = importlib.import_module("bornagain_detector")
     for turns in range(4):
