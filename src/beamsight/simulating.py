@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from beamsight.ahead import keep_memory
 from beamsight.answers import lock
 from beamsight.archive import PLAN, SUMS, data_name, digest
 from beamsight.archive_check import PART
@@ -122,6 +123,7 @@ def make_part(part: Part, tell: Tell | None = None) -> int:
 
     Raises CannotWrite where it cannot be written; nothing of it is left then.
     """
+    keep_memory()
     frames = []
     for frame in simulate(part.task, part.count, part.seed, part.shape, first=part.first):
         frames.append(frame)
