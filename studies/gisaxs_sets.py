@@ -121,10 +121,11 @@ def films(folder: Path, each: tuple[int, int, int] | None = None) -> Iterator[As
 
 def turned(asked: Sequence[Asked]) -> list[Asked]:
     """The same frames, turned one after the other by one, two and three quarter turns, and known by nothing but their mask."""
-    return [replace(one, frame=_turned(one.frame, n % 3 + 1)) for n, one in enumerate(asked)]
+    return [replace(one, frame=turned_by(one.frame, n % 3 + 1)) for n, one in enumerate(asked)]
 
 
-def _turned(frame: Frame, turns: int) -> Frame:
+def turned_by(frame: Frame, turns: int) -> Frame:
+    """The frame by so many quarter turns, of which nothing but the mask is known."""
     image, mask = (np.ascontiguousarray(np.rot90(v, turns)) for v in (frame.image, frame.mask))
     return replace(frame, image=image, mask=mask, geometry=Geometry((image.shape[0], image.shape[1])))
 

@@ -3,6 +3,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -29,6 +30,11 @@ def beamsight(*arguments: object, code: str = BLOCK_TORCH) -> subprocess.Complet
 def started(*arguments: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", BLOCK_TORCH, *map(str, arguments)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def same_paths() -> dict[str, str]:
+    """The environment of a process that finds what this one does: the tests and the studies they call."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def lines(folder: Path) -> list[dict[str, object]]:

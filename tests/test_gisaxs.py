@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from beamsight.physics import crystals, films, gisaxs
+from beamsight.physics import crystals, films, finite, gisaxs
 from beamsight.physics.crystals import NAMES
 from beamsight.physics.films import Film, crystal, powder
 from beamsight.physics.formfactors import sphere
@@ -152,6 +152,17 @@ def test_films_alike_are_made_together_and_stay_in_their_order(monkeypatch: pyte
     assert counts == [4, 2, 1, 2, 1]  # four of six blocks, the rest; what turns, each alone
     for film, found in zip(some, together, strict=True):
         np.testing.assert_allclose(found, light(film), rtol=1e-3, atol=1e-5 * found.max().item())
+
+
+@pytest.mark.parametrize("absorbed", [0.0, 0.3])
+@pytest.mark.parametrize("number", [1, 2, 19, 20])
+def test_sums_over_places_in_phase_and_not(number: int, absorbed: float) -> None:
+    turn = torch.cat([torch.linspace(-30, 30, 4001), 2 * torch.pi * torch.arange(-3.0, 4), torch.tensor([1e-4, -1e-3])])
+    turn = torch.complex(turn, torch.full_like(turn, absorbed)) if absorbed else turn
+    places = np.arange(number) - (number - 1) / 2
+    expected = np.exp(-1j * np.outer(turn.numpy().astype(complex), places)).sum(1)
+    found = finite.ratio(turn, torch.tensor(float(number))).numpy()
+    assert np.abs(found - expected).max() < 5e-4 * np.abs(expected).max()
 
 
 def test_large_frames_show_the_same() -> None:

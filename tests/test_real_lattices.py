@@ -36,7 +36,7 @@ def test_a_turned_pattern_has_the_name_it_had(sets: ModuleType) -> None:
     if missing := sets.absent(sets.DATA / "gisaxs"):
         pytest.skip(missing)
     model, frames = load("gisaxs-lattice"), [one.frame for one in list(sets.hipgisaxs())[::12]]
-    answers = [model.predict([sets._turned(f, n) for f in frames]) for n in range(4)]
+    answers = [model.predict([sets.turned_by(f, n) for f in frames]) for n in range(4)]
     names = [[max(a.probability, key=a.probability.get) for a in each] for each in answers]
     for turn in range(1, 4):
         same = sum(one == other for one, other in zip(names[0], names[turn], strict=True))

@@ -2,7 +2,6 @@
 
 import fcntl
 import json
-import os
 import resource
 import signal
 import subprocess
@@ -25,6 +24,7 @@ from beamsight.errors import BeamsightError, CannotWrite
 from beamsight.examples import TEST, TRAINING
 from beamsight.simulating import simulate_archive
 from beamsight.task import find_tasks, make_frame
+from command import same_paths
 from toy import TOY
 
 N, LONG, PER_FILE, SHAPE = 44, 400, 8, (16, 20)
@@ -60,9 +60,8 @@ def same(a: Path, b: Path) -> bool:
 
 def started(folder: Path, n: int, workers: int = 0) -> subprocess.Popen[bytes]:
     """The same simulation in a process of its own."""
-    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
     command = [sys.executable, "-c", PROGRAM, str(folder), str(n), str(workers)]
-    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": paths}, stderr=subprocess.PIPE)
+    return subprocess.Popen(command, env=same_paths(), stderr=subprocess.PIPE)
 
 
 def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:

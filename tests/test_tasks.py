@@ -1,7 +1,6 @@
 """The contract: what every task must keep, asked of every task that is found and of two small ones."""
 
 import hashlib
-import os
 import subprocess
 import sys
 from dataclasses import fields, replace
@@ -23,6 +22,7 @@ from beamsight.task import Task, columns, example, find_task, find_tasks, frames
 from beamsight.train import every_other, loss_of, train
 from beamsight.views import build_view
 from bright import brightly
+from command import same_paths
 from toy import TOY, TOY_ONE
 from toy_spots import TOY_SPOTS
 
@@ -76,9 +76,7 @@ def test_an_example_does_not_depend_on_its_neighbours(task: Task) -> None:
 @pytest.mark.parametrize("task", FOUND, ids=lambda t: t.name)
 def test_another_process_makes_the_same_example(task: Task) -> None:
     code = f"from test_tasks import *\nprint(print_of(make_frame(find_task({task.name!r}), {SEED}, 7, {SMALL})))"
-    # What this process finds, that one has to find too: the tests and the studies they call.
-    found = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code], env=found, capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], env=same_paths(), capture_output=True, text=True, check=True)
     assert done.stdout.strip() == print_of(make_frame(task, SEED, 7, SMALL))
 
 

@@ -22,8 +22,6 @@ Rows = torch.Tensor | slice
 
 def rows_of(columns: Many, rows: Rows) -> Many:
     """The same dataclass of tensors [B ...] with those rows alone."""
-    if isinstance(rows, slice) and rows == slice(None):
-        return columns
     values = {name: value[rows] for name, value in vars(columns).items()}
     return cast("Many", replace(cast("Any", columns), **values))
 

@@ -21,7 +21,6 @@ from beamsight.physics.grazing import (
     disordered,
     mean_amplitude,
     on_grid,
-    over_sizes,
     some_disorder,
     squared,
 )
@@ -33,13 +32,13 @@ IN_PHASE = 3e-4  # rad: neighbours by less than twice as much are taken to be so
 def upright_crystal(s: Columns, e: Exits) -> torch.Tensor:
     """[B H W] light of blocks with two sides in the surface and the third along the normal; columns of Film."""
     grid = amplitudes_on_grid(s, e)
-    return _each(s, _upright(s, e, grid)) + with_disorder(s, e, grid)
+    return per_particle(s, _upright(s, e, grid)) + with_disorder(s, e, grid)
 
 
 def tilted_crystal(s: Columns, e: Exits) -> torch.Tensor:
     """[B H W] light of parallelepipeds of any faces; columns of Film."""
     grid = amplitudes_on_grid(s, e)
-    return _each(s, squared(_tilted(s, e, _terms(s, e, grid), s.azimuth_rad))) + with_disorder(s, e, grid)
+    return per_particle(s, squared(_tilted(s, e, _terms(s, e, grid), s.azimuth_rad))) + with_disorder(s, e, grid)
 
 
 def stepped_block(s: Columns, e: Exits) -> torch.Tensor:
@@ -50,10 +49,11 @@ def stepped_block(s: Columns, e: Exits) -> torch.Tensor:
     for n in range(highest(s.azimuths, MOST_AZIMUTHS)):
         there = _tilted(s, e, terms, s.azimuth_rad + n * s.azimuth_step_rad)
         light += squared(there) * (n < s.azimuths)
-    return _each(s, light / s.azimuths) + with_disorder(s, e, grid)
+    return per_particle(s, light / s.azimuths) + with_disorder(s, e, grid)
 
 
-def _each(s: Columns, light: torch.Tensor) -> torch.Tensor:
+def per_particle(s: Columns, light: torch.Tensor) -> torch.Tensor:
+    """[B H W] light of a block as a particle's share."""
     return light / (s.cells.prod(1) * s.site.sum(1))[:, None, None]
 
 
@@ -66,8 +66,8 @@ def centred_amplitude(s: Columns, grid: Grid) -> torch.Tensor:
 def _known(s: Columns, grid: Grid) -> torch.Tensor:
     """The same without the weights of the terms."""
     if not any_of((s.disorder_m > 0) | (s.strewn > 0)):
-        return over_sizes(grid)
-    return over_sizes(grid) * (damping(s, grid) * (1 - s.strewn)).sqrt()[:, :, None]
+        return grid.mean
+    return grid.mean * (damping(s, grid) * (1 - s.strewn)).sqrt()[:, :, None]
 
 
 def _weight(s: Columns, grid: Grid) -> torch.Tensor:
@@ -187,6 +187,7 @@ def ratio(turn: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
         # Even, and flat where all are in phase: no quotient of two zeros.
         half = half.abs_().clamp_(IN_PHASE, torch.pi - IN_PHASE)
         return torch.sin(half * number) / torch.sin(half)
+    # Where light is swallowed, to move all alike would turn the wave by as much.
     half = torch.complex(half, turn.imag / 2)
     below = torch.sin(half)
     alike = below.abs() < IN_PHASE

@@ -43,12 +43,13 @@ class Exits:
 
 class Grid(NamedTuple):
     """Weights and amplitudes on it: `weight` [B A 4] of each term, per volume of the mean particle, `q_z` [B A 4], `amplitudes`
-    [B A 4 S P] of sizes whose shares are `sizes` [B S], `q` [B P] rad/m."""
+    [B A 4 S P] of sizes whose shares are `sizes` [B S], and `mean` [B A 4 P] over these; `q` [B P] rad/m."""
 
     weight: torch.Tensor
     q_z: torch.Tensor
     amplitudes: torch.Tensor
     sizes: torch.Tensor
+    mean: torch.Tensor
     q: torch.Tensor
 
 
@@ -94,7 +95,8 @@ def amplitudes_on_grid(s: Columns, e: Exits) -> Grid:
     flat = q_z[..., :2].flatten(1)
     each = [_both_ways(sliced(q, flat, shape, radius * r, tall, taper), q_z.shape[1]) for r in relative.T]
     volume = 2 * radius**3 * tall
-    return Grid(weight / volume[:, None, None], q_z, torch.stack(each, 3), share.expand(len(q), -1), q)
+    amplitudes, sizes = torch.stack(each, 3), share.expand(len(q), -1)
+    return Grid(weight / volume[:, None, None], q_z, amplitudes, sizes, _over_sizes(amplitudes, sizes), q)
 
 
 def _both_ways(found: tuple[torch.Tensor, torch.Tensor], rows: int) -> torch.Tensor:
@@ -127,16 +129,13 @@ def heights(s: Columns) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.where(single, block, powder), torch.where(single, 1.0, there)
 
 
+def _over_sizes(amplitudes: torch.Tensor, sizes: torch.Tensor) -> torch.Tensor:
+    return amplitudes[:, :, :, 0] if sizes.shape[1] == 1 else (amplitudes * sizes[:, None, None, :, None]).sum(3)
+
+
 def mean_amplitude(grid: Grid) -> torch.Tensor:
     """[B A 4 P] amplitude of each term, weighted, over the sizes."""
-    return over_sizes(grid) * grid.weight[..., None]
-
-
-def over_sizes(grid: Grid) -> torch.Tensor:
-    """[B A 4 P] amplitude of each term, over the sizes."""
-    if grid.sizes.shape[1] == 1:
-        return grid.amplitudes[:, :, :, 0]
-    return (grid.amplitudes * grid.sizes[:, None, None, :, None]).sum(3)
+    return grid.mean * grid.weight[..., None]
 
 
 def damping(s: Columns, grid: Grid) -> torch.Tensor:

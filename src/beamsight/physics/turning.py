@@ -12,7 +12,7 @@ import torch
 
 from beamsight.physics.columns import Columns, highest
 from beamsight.physics.crystals import SITES
-from beamsight.physics.finite import centred_amplitude, plain, ratio, with_disorder
+from beamsight.physics.finite import centred_amplitude, per_particle, plain, ratio, with_disorder
 from beamsight.physics.formfactors import waved
 from beamsight.physics.grazing import Exits, Grid, amplitudes_on_grid, narrowest, on_grid, squared
 from beamsight.physics.rods import cauchy
@@ -88,7 +88,7 @@ def turned_block(s: Columns, e: Exits) -> torch.Tensor:
         share = (number / (phase * torch.sin(turn)).clamp(min=1e-6)).minimum(number**2 / 2) * (cosine.abs() < 1)
         for side in (-1, 1):
             light = light + share[:, None] * squared(_leaning(s, grid, wave, q, along + side * turn))
-    return on_grid(light[:, None], e)[:, 0] / (s.cells.prod(1) * s.site.sum(1))[:, None, None] + with_disorder(s, e, grid)
+    return per_particle(s, on_grid(light[:, None], e)[:, 0]) + with_disorder(s, e, grid)
 
 
 def orders_in(phase: torch.Tensor) -> int:
